@@ -1,0 +1,75 @@
+package espalier.nn;
+
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A layer with a frozen weight and a slot for adapters. Adapters come and go without the layer
+ * being replaced or wrapped, so paths and checkpoint keys never change.
+ *
+ * <p>A subclass says what the base computes; the {@link AdapterStack} adds what is in force.
+ */
+@SuppressWarnings("this-escape") // the stack only keeps the reference
+public abstract class Adaptable extends Layer {
+
+  private final AdapterStack adapters = new AdapterStack(this);
+
+  /**
+   * The layer's weight in its logical shape; after merging, the merged weight. Not to be written.
+   */
+  public abstract Tensor weight();
+
+  /** The layer's bias [out], or null. */
+  public abstract @Nullable Tensor bias();
+
+  /** The layer's output without adapters. */
+  public abstract Tensor base(Tensor x);
+
+  /** Puts another weight of the same logical shape in the place of the present one. */
+  abstract void replaceWeight(Tensor weight);
+
+  /** Puts another bias in the place of the present one; only where there is one. */
+  abstract void replaceBias(Tensor bias);
+
+  /** The adapters of this layer. */
+  public final AdapterStack adapters() {
+    return adapters;
+  }
+
+  /** The weight as it was before anything was merged, in its logical shape. */
+  public final Tensor originalWeight() {
+    Tensor kept = adapters.keptWeight();
+    return kept == null ? weight() : kept;
+  }
+
+  /** The dtype of the weight, in which the layer computes. */
+  public ScalarType dtype() {
+    return weight().scalar_type();
+  }
+
+  /** The layer's output with the adapters that are in force. */
+  public final Tensor forward(Tensor x) {
+    return adapters.idle() ? base(x) : adapters.forward(x);
+  }
+
+  /**
+   * Adapts the raw contribution of a branch to what the layer does with its own product; an
+   * embedding that scales its output scales the branch too.
+   */
+  public double outputScale() {
+    return 1;
+  }
+
+  @Override
+  public void train(boolean on) {
+    super.train(on);
+    adapters.train(on);
+  }
+
+  @Override
+  public void close() {
+    adapters.close();
+    super.close();
+  }
+}

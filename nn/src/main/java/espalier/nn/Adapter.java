@@ -1,0 +1,157 @@
+package espalier.nn;
+
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What one method adds to one layer. A subclass gives {@link #forward} and {@link #deltaWeight};
+ * activation, merging, mixed batches, saving and counting are written once, outside.
+ *
+ * <p>Parameters are named as in the adapter's file, without the adapter's name: {@code
+ * lora_A.weight}, {@code hira_B}. Those registered with {@link #parameter} train; those registered
+ * with {@link #constant} are saved beside them and never train.
+ */
+public abstract class Adapter extends Layer {
+
+  private final Map<String, Tensor> constants = new LinkedHashMap<>();
+  private boolean trainable;
+
+  /**
+   * Adds this adapter's contribution to the output of the layer so far.
+   *
+   * @param x the layer's input, [..., in]; token ids for an embedding
+   * @param y the output so far, [..., out], in the dtype of the base or in float32; an adapter may
+   *     write into it only where it made it itself
+   * @return [..., out] in the dtype of {@code y}
+   */
+  public abstract Tensor forward(Tensor x, Tensor y);
+
+  /**
+   * The output of the base layer and of this adapter together, where this is the only adapter in
+   * force. A method overrides it where one product or one autograd node can serve both.
+   *
+   * @param x the layer's input, [..., in]
+   * @return [..., out] in the dtype of the base
+   */
+  public Tensor first(Tensor x) {
+    return forward(x, layer().base(x));
+  }
+
+  /** The layer that this adapter is made for. */
+  public abstract Adaptable layer();
+
+  /**
+   * What merging adds to the layer's weight, in the shape of {@link Adaptable#weight()}, float32.
+   * Always relative to the layer's {@linkplain Adaptable#originalWeight() original weight}.
+   */
+  public abstract Tensor deltaWeight();
+
+  /** What merging adds to the layer's bias [out], or null for nothing. */
+  public @Nullable Tensor deltaBias() {
+    return null;
+  }
+
+  /**
+   * The weight after this adapter is merged into it. Computed in float32 and rounded once.
+   *
+   * @param weight the weight so far, in the shape of {@link Adaptable#weight()}; not written to
+   */
+  public Tensor mergedInto(Tensor weight) {
+    return weight.to(ScalarType.Float).add(deltaWeight()).to(weight.scalar_type());
+  }
+
+  /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
+  public @Nullable String mergeRefusal() {
+    return null;
+  }
+
+  /** Why rows of one batch can not have this adapter, as a sentence, or null if they can. */
+  public @Nullable String rowsRefusal() {
+    return null;
+  }
+
+  /**
+   * Adds to each row of a batch the contribution of its own adapter, all of them of this class and
+   * on this layer. The default gathers the rows of each adapter, runs them, and puts them back.
+   *
+   * @param x [batch, ..., in]
+   * @param y [batch, ..., out], the base layer's output; may be written to
+   * @param adapters the distinct adapters of the rows
+   * @param choice for each row the index into {@code adapters}, or -1 for none
+   * @return [batch, ..., out] in the dtype of {@code y}
+   */
+  public Tensor forwardRows(Tensor x, Tensor y, List<Adapter> adapters, int[] choice) {
+    return Rows.gathered(x, y, adapters, choice);
+  }
+
+  /** All that belongs in the adapter's file: trained parameters and constants, by name. */
+  public final Map<String, Tensor> state() {
+    var all = new LinkedHashMap<>(parameters());
+    all.putAll(constants);
+    return Collections.unmodifiableMap(all);
+  }
+
+  /** Tensors that are saved with the adapter but never trained. */
+  public final Map<String, Tensor> constants() {
+    return Collections.unmodifiableMap(constants);
+  }
+
+  /** Registers, or replaces, a tensor that is saved and never trained. */
+  protected final Tensor constant(String name, Tensor value) {
+    Tensor owned = Scope.own(value);
+    Tensor old = constants.put(name, owned);
+    if (old != null) {
+      old.close();
+    }
+    return owned;
+  }
+
+  /** Whether the parameters collect gradients. */
+  public final boolean trainable() {
+    return trainable;
+  }
+
+  /** Switches gradients of the parameters on or off; constants never have any. */
+  public void trainable(boolean on) {
+    trainable = on;
+    for (Tensor p : parameters().values()) {
+      p.set_requires_grad(on && p.is_floating_point());
+      if (!on) {
+        p.mutable_grad().reset();
+      }
+    }
+  }
+
+  /** A factor on the contribution that is never saved; 1 unless a caller rescales the adapter. */
+  public void rescale(double factor) {
+    throw new IllegalArgumentException(typeName() + " has no scale to change; factor " + factor);
+  }
+
+  /** The dtype of the parameters: float32, also beside a bfloat16 base, unless asked otherwise. */
+  public final ScalarType dtype() {
+    for (Tensor p : state().values()) {
+      if (p.is_floating_point()) {
+        return p.scalar_type();
+      }
+    }
+    return ScalarType.Float;
+  }
+
+  /** Multiplies by a number without leaving a handle behind. */
+  protected static Tensor times(Tensor tensor, double factor) {
+    return factor == 1 ? tensor : tensor.mul(new Scalar(factor));
+  }
+
+  @Override
+  public void close() {
+    super.close();
+    constants.values().forEach(Tensor::close);
+    constants.clear();
+  }
+}

@@ -1,0 +1,92 @@
+package espalier.nn;
+
+import static org.bytedeco.pytorch.global.torch.embedding;
+import static org.bytedeco.pytorch.global.torch.scalar_tensor;
+
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/** Looks up rows of W [V, D], and multiplies them by a fixed scale where the model asks for it. */
+public final class Embedding extends Adaptable {
+
+  private Tensor weight; // [V, D]
+  private final long paddingIndex;
+  private final double scale;
+
+  /** An embedding over W [V, D] without a padding row and without a scale. */
+  public Embedding(Tensor weight) {
+    this(weight, -1, 1);
+  }
+
+  /**
+   * An embedding over a given table.
+   *
+   * @param weight [V, D]
+   * @param paddingIndex the row that gets no gradient, or -1 for none
+   * @param scale factor on the output, such as Gemma's √D
+   */
+  public Embedding(Tensor weight, long paddingIndex, double scale) {
+    this.weight = parameter("weight", weight);
+    this.paddingIndex = paddingIndex;
+    this.scale = scale;
+  }
+
+  /** Rows of the table. */
+  public long vocabulary() {
+    return weight.size(0);
+  }
+
+  /** Columns of the table. */
+  public long width() {
+    return weight.size(1);
+  }
+
+  /** The row that gets no gradient, or -1. */
+  public long paddingIndex() {
+    return paddingIndex;
+  }
+
+  /** The table, [V, D]. */
+  @Override
+  public Tensor weight() {
+    return weight;
+  }
+
+  @Override
+  public @Nullable Tensor bias() {
+    return null;
+  }
+
+  @Override
+  public double outputScale() {
+    return scale;
+  }
+
+  /** Rows for {@code ids}: [...] to [..., D]. */
+  @Override
+  public Tensor base(Tensor ids) {
+    Tensor rows = lookup(ids, weight);
+    return scale == 1 ? rows : rows.mul(scaleIn(rows));
+  }
+
+  // The reference rounds the scale to the table's dtype before it multiplies.
+  private Tensor scaleIn(Tensor rows) {
+    return scalar_tensor(new Scalar(scale)).to(rows.scalar_type());
+  }
+
+  /** Rows of another table with this embedding's padding rule: [...] to [..., width]. */
+  public Tensor lookup(Tensor ids, Tensor table) {
+    return embedding(table, ids, paddingIndex, false, false);
+  }
+
+  @Override
+  void replaceWeight(Tensor w) {
+    weight = parameter("weight", w);
+  }
+
+  @Override
+  void replaceBias(Tensor b) {
+    throw new IllegalStateException("an embedding has no bias");
+  }
+}

@@ -1,0 +1,111 @@
+package espalier.nn;
+
+import static org.bytedeco.pytorch.global.torch.linear;
+
+import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * One stacked parameter of a mixture of experts, W [experts, out, in], or a plain one [out, in].
+ * Its path is the parameter's own name: it holds one parameter whose name is empty.
+ */
+public final class ExpertWeight extends Adaptable {
+
+  private Tensor weight;
+  private final boolean transposed;
+
+  /**
+   * A stacked parameter.
+   *
+   * @param weight [experts, out, in], [experts, in, out] where transposed, or without experts
+   * @param transposed whether the last two dimensions are stored as [in, out]
+   */
+  public ExpertWeight(Tensor weight, boolean transposed) {
+    if (weight.dim() != 2 && weight.dim() != 3) {
+      throw new IllegalArgumentException(
+          "an expert parameter has 2 or 3 dimensions but this one has " + weight.dim());
+    }
+    this.weight = parameter("", weight);
+    this.transposed = transposed;
+  }
+
+  @Override
+  public String typeName() {
+    return "Parameter";
+  }
+
+  /** Number of experts; 1 for a plain parameter. */
+  public long experts() {
+    return weight.dim() == 3 ? weight.size(0) : 1;
+  }
+
+  /** Input features of one expert. */
+  public long in() {
+    return weight.size(transposed ? -2 : -1);
+  }
+
+  /** Output features of one expert. */
+  public long out() {
+    return weight.size(transposed ? -1 : -2);
+  }
+
+  /** Whether the last two dimensions are stored as [in, out]. */
+  public boolean transposed() {
+    return transposed;
+  }
+
+  /** The parameter as it is stored: [experts, out, in] or, where transposed, [experts, in, out]. */
+  @Override
+  public Tensor weight() {
+    return weight;
+  }
+
+  @Override
+  public @Nullable Tensor bias() {
+    return null;
+  }
+
+  /** One expert's weight as [out, in]: a view. */
+  public Tensor weight(long expert) {
+    Tensor one = weight.dim() == 3 ? weight.select(0, expert) : weight;
+    return transposed ? one.t() : one;
+  }
+
+  /** All experts at once: x [experts, tokens, in] to [experts, tokens, out]. */
+  @Override
+  public Tensor base(Tensor x) {
+    if (weight.dim() == 2) {
+      return linear(x, weight(0));
+    }
+    return x.matmul(transposed ? weight : weight.transpose(1, 2));
+  }
+
+  /** One expert with the adapters in force: x [tokens, in] to [tokens, out]. */
+  public Tensor forward(Tensor x, long expert) {
+    Tensor y = linear(x, weight(expert));
+    for (Adapter adapter : adapters().inForce()) {
+      if (!(adapter instanceof ExpertAdapter branch)) {
+        throw new IllegalStateException(
+            adapter.typeName() + " was attached to a parameter but can not adapt single experts");
+      }
+      y = branch.forward(x, y, expert);
+    }
+    return y;
+  }
+
+  /** An adapter that can run one expert alone, so that only the routed experts are computed. */
+  public interface ExpertAdapter {
+    /** Adds the contribution of one expert: x [tokens, in], y [tokens, out]. */
+    Tensor forward(Tensor x, Tensor y, long expert);
+  }
+
+  @Override
+  void replaceWeight(Tensor w) {
+    weight = parameter("", w);
+  }
+
+  @Override
+  void replaceBias(Tensor b) {
+    throw new IllegalStateException("a stacked parameter has no bias");
+  }
+}

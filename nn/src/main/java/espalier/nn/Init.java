@@ -1,0 +1,83 @@
+package espalier.nn;
+
+import static org.bytedeco.pytorch.global.torch.createCPUGenerator;
+import static org.bytedeco.pytorch.global.torch.empty;
+import static org.bytedeco.pytorch.global.torch.zeros;
+
+import java.nio.charset.StandardCharsets;
+import org.bytedeco.pytorch.Generator;
+import org.bytedeco.pytorch.GeneratorOptional;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * First values of an adapter's tensors, float32, drawn from a stream of random numbers.
+ *
+ * <p>In normal use each adapter on each layer has a stream of its own, derived from the run's seed,
+ * the adapter's name and the layer's path, so that the draws do not depend on the order of layers
+ * or on threads. All adapters draw in the reference's order, also what they throw away, so that one
+ * generator shared by all layers gives the reference's numbers.
+ */
+public final class Init {
+
+  private final Generator generator;
+
+  private Init(Generator generator) {
+    this.generator = generator;
+  }
+
+  /** A stream for one adapter on one layer. */
+  public static Init stream(long seed, String adapter, String path) {
+    return new Init(createCPUGenerator(mix(seed, adapter + "/" + path)));
+  }
+
+  /** One stream for all layers, as the reference draws after {@code torch.manual_seed(seed)}. */
+  public static Init shared(long seed) {
+    return new Init(createCPUGenerator(seed));
+  }
+
+  /** Draws from a given generator. */
+  public static Init of(Generator generator) {
+    return new Init(generator);
+  }
+
+  // FNV-1a over the name, then splitmix64's finaliser; 53 bits so that every reader can write it
+  private static long mix(long seed, String name) {
+    long h = 0xcbf29ce484222325L ^ seed;
+    for (byte b : name.getBytes(StandardCharsets.UTF_8)) {
+      h = (h ^ (b & 0xff)) * 0x100000001b3L;
+    }
+    h = (h ^ (h >>> 30)) * 0xbf58476d1ce4e5b9L;
+    h = (h ^ (h >>> 27)) * 0x94d049bb133111ebL;
+    return (h ^ (h >>> 31)) & 0x1fffffffffffffL;
+  }
+
+  /** Uniform in ±1/√fanIn: Kaiming's rule with slope √5, as a fresh linear layer has it. */
+  public Tensor kaimingUniform(long fanIn, long... shape) {
+    return uniform(1 / Math.sqrt((double) fanIn), shape);
+  }
+
+  /** Uniform in [-bound, bound). */
+  public Tensor uniform(double bound, long... shape) {
+    return empty(shape).uniform_(-bound, bound, new GeneratorOptional(generator));
+  }
+
+  /** Uniform in [low, high). */
+  public Tensor uniformBetween(double low, double high, long... shape) {
+    return empty(shape).uniform_(low, high, new GeneratorOptional(generator));
+  }
+
+  /** Normal with mean 0 and the given deviation. */
+  public Tensor normal(double deviation, long... shape) {
+    return empty(shape).normal_(0, deviation, new GeneratorOptional(generator));
+  }
+
+  /** All zero. */
+  public Tensor zero(long... shape) {
+    return zeros(shape);
+  }
+
+  /** The generator itself, for draws that have no name here. */
+  public Generator generator() {
+    return generator;
+  }
+}

@@ -1,0 +1,145 @@
+package espalier.nn;
+
+import java.lang.foreign.Arena;
+import java.lang.foreign.FunctionDescriptor;
+import java.lang.foreign.Linker;
+import java.lang.foreign.MemoryLayout;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.lang.invoke.MethodHandle;
+import java.util.function.Supplier;
+import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.pytorch.global.torch;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The native library as a good guest in the JVM: what must be set before it loads, and its errors
+ * as sentences.
+ */
+public final class Native {
+
+  private Native() {}
+
+  /**
+   * Sets the process up for libtorch; call it before any tensor is made. Later calls do nothing.
+   *
+   * <p>libtorch's OpenMP threads and OpenBLAS's own threads both spin while they wait. On few cores
+   * they take the time from each other: a training step was measured four times slower.
+   */
+  public static void prepare() {
+    Prepared.now();
+  }
+
+  private static final class Prepared {
+    static {
+      if (System.getenv("OMP_WAIT_POLICY") == null) {
+        setEnvironment("OMP_WAIT_POLICY", "PASSIVE");
+      }
+      limitArenas();
+    }
+
+    static void now() {}
+  }
+
+  /** Sets how many threads libtorch uses. The same number gives the same bits. */
+  public static void threads(int threads) {
+    if (threads < 1) {
+      throw new IllegalArgumentException(
+          "threads is %d but at least 1 is needed; leave it out for one a core".formatted(threads));
+    }
+    prepare();
+    torch.set_num_threads(threads);
+  }
+
+  /** How many threads libtorch uses. */
+  public static int threads() {
+    prepare();
+    return torch.get_num_threads();
+  }
+
+  /** The sentence in a native error, without the native frames that follow it. */
+  public static String message(RuntimeException error) {
+    String text = String.valueOf(error.getMessage());
+    int frames = text.indexOf("\nException raised from");
+    return (frames < 0 ? text : text.substring(0, frames)).strip();
+  }
+
+  /** Runs {@code body}; a native error is thrown again with {@code doing} and its sentence only. */
+  public static <T> T call(String doing, Supplier<T> body) {
+    try {
+      return body.get();
+    } catch (RuntimeException e) {
+      if (e.getClass() != RuntimeException.class) {
+        throw e;
+      }
+      throw new IllegalStateException(doing + ": " + message(e), e);
+    }
+  }
+
+  private static void setEnvironment(String name, String value) {
+    var setenv = function("setenv", ValueLayout.ADDRESS, ValueLayout.ADDRESS, ValueLayout.JAVA_INT);
+    if (setenv == null) {
+      return; // Windows: its OpenMP has no such policy
+    }
+    try (Arena arena = Arena.ofConfined()) {
+      int _ = (int) setenv.invokeExact(arena.allocateFrom(name), arena.allocateFrom(value), 1);
+    } catch (Throwable e) {
+      throw new IllegalStateException("setenv failed for " + name, e);
+    }
+  }
+
+  /**
+   * glibc gives each thread an arena of its own that it seldom gives back; one arena keeps the
+   * process flat over many steps.
+   */
+  private static void limitArenas() {
+    var mallopt = function("mallopt", ValueLayout.JAVA_INT, ValueLayout.JAVA_INT);
+    if (mallopt == null) {
+      return; // not glibc
+    }
+    try {
+      int _ = (int) mallopt.invokeExact(-8, 1); // M_ARENA_MAX
+    } catch (Throwable e) {
+      throw new IllegalStateException("mallopt failed", e);
+    }
+  }
+
+  /** Gives memory that the C library holds back to the system; where there is no glibc, nothing. */
+  public static void trim() {
+    var trim = function("malloc_trim", ValueLayout.JAVA_LONG);
+    if (trim == null) {
+      return;
+    }
+    try {
+      int _ = (int) trim.invokeExact(0L);
+    } catch (Throwable e) {
+      throw new IllegalStateException("malloc_trim failed", e);
+    }
+  }
+
+  /** A C function that returns int, or null where the C library has none of that name. */
+  @SuppressWarnings("restricted")
+  private static @Nullable MethodHandle function(String name, MemoryLayout... arguments) {
+    Linker linker = Linker.nativeLinker();
+    return linker
+        .defaultLookup()
+        .find(name)
+        .map(
+            address ->
+                linker.downcallHandle(
+                    address, FunctionDescriptor.of(ValueLayout.JAVA_INT, arguments)))
+        .orElse(null);
+  }
+
+  /** The segment's address in the form that libtorch takes. The segment must outlive its use. */
+  public static Pointer pointer(MemorySegment segment) {
+    return new Address(segment.address());
+  }
+
+  private static final class Address extends Pointer {
+    Address(long address) {
+      super((Pointer) null);
+      this.address = address;
+    }
+  }
+}
