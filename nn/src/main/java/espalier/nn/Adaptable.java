@@ -26,6 +26,14 @@ public abstract class Adaptable extends Layer {
   /** The layer's output without adapters. */
   public abstract Tensor base(Tensor x);
 
+  /**
+   * The layer's output with another weight and bias in the place of its own, as autograd sees it.
+   *
+   * @param weight in the shape of {@link #weight()}
+   * @param bias [out], or null
+   */
+  public abstract Tensor base(Tensor x, Tensor weight, @Nullable Tensor bias);
+
   /** Puts another weight of the same logical shape in the place of the present one. */
   abstract void replaceWeight(Tensor weight);
 
@@ -43,9 +51,26 @@ public abstract class Adaptable extends Layer {
     return kept == null ? weight() : kept;
   }
 
+  /**
+   * Makes another weight the layer's own for good, as an adapter does that leaves a residual in the
+   * base. Nothing may be merged.
+   *
+   * @param weight in the shape of {@link #weight()}; the layer takes a handle of its own
+   */
+  public final void rebase(Tensor weight) {
+    adapters.requireUnmerged();
+    replaceWeight(weight);
+  }
+
+  /** Makes another bias [out] the layer's own for good. Nothing may be merged. */
+  public final void rebaseBias(Tensor bias) {
+    adapters.requireUnmerged();
+    replaceBias(bias);
+  }
+
   /** The dtype of the weight, in which the layer computes. */
   public ScalarType dtype() {
-    return weight().scalar_type();
+    return weight().scalar_type().intern();
   }
 
   /** The layer's output with the adapters that are in force. */

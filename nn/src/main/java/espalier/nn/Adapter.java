@@ -4,6 +4,8 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -21,6 +23,7 @@ public abstract class Adapter extends Layer {
 
   private final Map<String, Tensor> constants = new LinkedHashMap<>();
   private boolean trainable;
+  private double scale = 1;
 
   /**
    * Adds this adapter's contribution to the output of the layer so far.
@@ -47,8 +50,9 @@ public abstract class Adapter extends Layer {
   public abstract Adaptable layer();
 
   /**
-   * What merging adds to the layer's weight, in the shape of {@link Adaptable#weight()}, float32.
-   * Always relative to the layer's {@linkplain Adaptable#originalWeight() original weight}.
+   * What merging adds to the layer's weight, in the shape of {@link Adaptable#weight()}, float32
+   * unless the adapter is wider. Always relative to the layer's {@linkplain
+   * Adaptable#originalWeight() original weight}.
    */
   public abstract Tensor deltaWeight();
 
@@ -63,7 +67,21 @@ public abstract class Adapter extends Layer {
    * @param weight the weight so far, in the shape of {@link Adaptable#weight()}; not written to
    */
   public Tensor mergedInto(Tensor weight) {
-    return weight.to(ScalarType.Float).add(deltaWeight()).to(weight.scalar_type());
+    return wide(weight).add(deltaWeight()).to(weight.scalar_type().intern());
+  }
+
+  /**
+   * The bias after this adapter is merged into it, or null if there is none to merge into and
+   * nothing to merge.
+   *
+   * @param bias the bias so far [out], or null; not written to
+   */
+  public @Nullable Tensor mergedIntoBias(@Nullable Tensor bias) {
+    Tensor delta = deltaBias();
+    if (delta == null || bias == null) {
+      return delta == null ? bias : delta;
+    }
+    return wide(bias).add(delta).to(bias.scalar_type().intern());
   }
 
   /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
@@ -112,6 +130,48 @@ public abstract class Adapter extends Layer {
     return owned;
   }
 
+  /**
+   * Takes over saved tensors in the place of the present ones, which keep their identity, dtype and
+   * need of gradients. The shapes must be those that {@link #state()} has, or those that the method
+   * allows instead.
+   *
+   * @param saved by the names of {@link #state()}; names that are absent stay as they are
+   */
+  public void load(Map<String, Tensor> saved) {
+    var state = state();
+    saved.forEach(
+        (name, value) -> {
+          Tensor own = Objects.requireNonNull(state.get(name), name);
+          try (var _ = new PointerScope()) {
+            own.set_data(own.new_empty(value.sizes()).copy_(value)); // the file may be mapped
+          }
+        });
+  }
+
+  /**
+   * Whether a saved tensor of this shape may take the place of the present one. A method says yes
+   * to another shape where the file may decide, such as on the rank.
+   */
+  public boolean accepts(String name, long[] shape) {
+    Tensor own = Objects.requireNonNull(state().get(name), name);
+    boolean same = own.dim() == shape.length;
+    for (int i = 0; same && i < shape.length; i++) {
+      same = own.size(i) == shape[i];
+    }
+    return same;
+  }
+
+  /** Casts the floating-point tensors, which keep their identity. */
+  public void to(ScalarType dtype) {
+    for (Tensor own : state().values()) {
+      if (own.is_floating_point() && own.scalar_type().intern() != dtype) {
+        try (var _ = new PointerScope()) {
+          own.set_data(own.to(dtype));
+        }
+      }
+    }
+  }
+
   /** Whether the parameters collect gradients. */
   public final boolean trainable() {
     return trainable;
@@ -128,19 +188,34 @@ public abstract class Adapter extends Layer {
     }
   }
 
-  /** A factor on the contribution that is never saved; 1 unless a caller rescales the adapter. */
-  public void rescale(double factor) {
-    throw new IllegalArgumentException(typeName() + " has no scale to change; factor " + factor);
+  /** The factor on what this adapter adds: 1 unless a caller changes it. It is never saved. */
+  public final double scale() {
+    return scale;
+  }
+
+  /** Changes the factor on what this adapter adds; 0 to 1 goes from the base to the adapter. */
+  public final void scale(double factor) {
+    if (!Double.isFinite(factor)) {
+      throw new IllegalArgumentException(
+          "the scale is %s but a finite number is needed; 1 is the adapter as trained"
+              .formatted(factor));
+    }
+    scale = factor;
   }
 
   /** The dtype of the parameters: float32, also beside a bfloat16 base, unless asked otherwise. */
   public final ScalarType dtype() {
     for (Tensor p : state().values()) {
       if (p.is_floating_point()) {
-        return p.scalar_type();
+        return p.scalar_type().intern();
       }
     }
     return ScalarType.Float;
+  }
+
+  /** The same numbers in a dtype fit to compute a merge in: half precision becomes float32. */
+  protected static Tensor wide(Tensor tensor) {
+    return AdapterStack.wide(tensor);
   }
 
   /** Multiplies by a number without leaving a handle behind. */

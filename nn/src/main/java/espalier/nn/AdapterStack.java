@@ -136,7 +136,7 @@ public final class AdapterStack {
     }
     // Several contributions are summed in float32 and rounded once.
     Tensor y = layer.base(x);
-    ScalarType dtype = y.scalar_type();
+    ScalarType dtype = y.scalar_type().intern();
     Tensor sum = wide(y);
     for (Adapter adapter : inForce) {
       sum = adapter.forward(x, sum);
@@ -145,7 +145,7 @@ public final class AdapterStack {
   }
 
   static Tensor wide(Tensor y) {
-    return switch (y.scalar_type()) {
+    return switch (y.scalar_type().intern()) {
       case BFloat16, Half -> y.to(ScalarType.Float);
       default -> y;
     };
@@ -172,15 +172,15 @@ public final class AdapterStack {
       for (String name : added) {
         Adapter adapter = Objects.requireNonNull(adapters.get(name));
         weight = adapter.mergedInto(weight);
-        Tensor delta = adapter.deltaBias();
-        if (delta != null) {
-          Tensor soFar = newBias == null ? bias : newBias;
+        Tensor soFar = newBias == null ? bias : newBias;
+        Tensor next = adapter.mergedIntoBias(soFar);
+        if (next != null && !next.equals(soFar)) {
           if (soFar == null) {
             throw new IllegalStateException(
                 "the adapter %s trains a bias but the layer has none to merge it into"
                     .formatted(name));
           }
-          newBias = wide(soFar).add(delta).to(soFar.scalar_type());
+          newBias = next;
         }
       }
       return new Merge(this, added, Scope.own(weight), newBias == null ? null : Scope.own(newBias));
@@ -272,6 +272,14 @@ public final class AdapterStack {
     adapters.clear();
     active = List.of();
     refresh();
+  }
+
+  void requireUnmerged() {
+    if (!merged.isEmpty()) {
+      throw new IllegalStateException(
+          "the base can not be changed while %s is merged into it; unmerge first"
+              .formatted(merged));
+    }
   }
 
   @Nullable Tensor keptWeight() {

@@ -121,6 +121,11 @@ public final class Convolution extends Adaptable {
     return convolve(x, weight, bias, geometry);
   }
 
+  @Override
+  public Tensor base(Tensor x, Tensor kernel, @Nullable Tensor b) {
+    return convolve(x, kernel, b, geometry);
+  }
+
   /**
    * A convolution that moves as {@code geometry} says.
    *

@@ -189,14 +189,15 @@ public final class CustomFunction {
           throw new IllegalStateException("a backward was asked for twice; run forward again");
         }
         List<@Nullable Tensor> result = backward.apply(incoming, saved);
-        incoming.close();
-        gradient = null;
-        free();
         TensorVector vector = new TensorVector().retainReference();
         for (int i = 0; i < wanted.length; i++) {
           Tensor tensor = wanted[i] ? result.get(i) : null;
           vector.push_back(tensor == null ? new Tensor() : tensor);
         }
+        // Only now: an answer may be a saved tensor itself, changed in place.
+        incoming.close();
+        gradient = null;
+        free();
         return handOver(vector);
       }
     }

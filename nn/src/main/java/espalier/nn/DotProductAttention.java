@@ -35,7 +35,7 @@ public final class DotProductAttention {
    */
   public static Tensor of(Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
     boolean half =
-        switch (q.scalar_type()) {
+        switch (q.scalar_type().intern()) {
           case BFloat16, Half -> q.is_cpu();
           default -> false;
         };
@@ -66,7 +66,14 @@ public final class DotProductAttention {
       }
       case Additive(var bias) ->
           scaled_dot_product_attention(
-              q, k, v, new TensorOptional(bias.to(q.scalar_type())), 0, false, factor, group > 1);
+              q,
+              k,
+              v,
+              new TensorOptional(bias.to(q.scalar_type().intern())),
+              0,
+              false,
+              factor,
+              group > 1);
     };
   }
 
@@ -79,7 +86,7 @@ public final class DotProductAttention {
     Tensor rows = q.reshape(batch, kvHeads, q.size(1) / kvHeads, q.size(3));
     var bias =
         mask instanceof Additive(var b)
-            ? new TensorOptional(b.to(q.scalar_type()))
+            ? new TensorOptional(b.to(q.scalar_type().intern()))
             : new TensorOptional();
     return scaled_dot_product_attention(
             rows, k, v, bias, 0, false, new DoubleOptional(scale), false)

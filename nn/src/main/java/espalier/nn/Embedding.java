@@ -66,13 +66,18 @@ public final class Embedding extends Adaptable {
   /** Rows for {@code ids}: [...] to [..., D]. */
   @Override
   public Tensor base(Tensor ids) {
-    Tensor rows = lookup(ids, weight);
+    return base(ids, weight, null);
+  }
+
+  @Override
+  public Tensor base(Tensor ids, Tensor table, @Nullable Tensor none) {
+    Tensor rows = lookup(ids, table);
     return scale == 1 ? rows : rows.mul(scaleIn(rows));
   }
 
   // The reference rounds the scale to the table's dtype before it multiplies.
   private Tensor scaleIn(Tensor rows) {
-    return scalar_tensor(new Scalar(scale)).to(rows.scalar_type());
+    return scalar_tensor(new Scalar(scale)).to(rows.scalar_type().intern());
   }
 
   /** Rows of another table with this embedding's padding rule: [...] to [..., width]. */

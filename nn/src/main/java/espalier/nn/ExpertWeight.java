@@ -74,10 +74,15 @@ public final class ExpertWeight extends Adaptable {
   /** All experts at once: x [experts, tokens, in] to [experts, tokens, out]. */
   @Override
   public Tensor base(Tensor x) {
-    if (weight.dim() == 2) {
-      return linear(x, weight(0));
+    return base(x, weight, null);
+  }
+
+  @Override
+  public Tensor base(Tensor x, Tensor w, @Nullable Tensor none) {
+    if (w.dim() == 2) {
+      return linear(x, transposed ? w.t() : w);
     }
-    return x.matmul(transposed ? weight : weight.transpose(1, 2));
+    return x.matmul(transposed ? w : w.transpose(1, 2));
   }
 
   /** One expert with the adapters in force: x [tokens, in] to [tokens, out]. */

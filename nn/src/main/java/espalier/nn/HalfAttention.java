@@ -143,7 +143,9 @@ final class HalfAttention {
               bias.size(1) == 1
                   ? rule.unsqueeze(1)
                   : rule.reshape(rule.size(0), kvHeads, group, rule.size(2), rule.size(3));
-          scores.view(batch, kvHeads, group, queries, seen).add_(shaped.to(scores.scalar_type()));
+          scores
+              .view(batch, kvHeads, group, queries, seen)
+              .add_(shaped.to(scores.scalar_type().intern()));
         }
       }
       return scores.softmax(-1);

@@ -8,6 +8,7 @@ import java.nio.charset.StandardCharsets;
 import org.bytedeco.pytorch.Generator;
 import org.bytedeco.pytorch.GeneratorOptional;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * First values of an adapter's tensors, float32, drawn from a stream of random numbers.
@@ -19,9 +20,11 @@ import org.bytedeco.pytorch.Tensor;
  */
 public final class Init {
 
-  private final Generator generator;
+  private static final Init BLANK = new Init(null);
 
-  private Init(Generator generator) {
+  private final @Nullable Generator generator;
+
+  private Init(@Nullable Generator generator) {
     this.generator = generator;
   }
 
@@ -33,6 +36,11 @@ public final class Init {
   /** One stream for all layers, as the reference draws after {@code torch.manual_seed(seed)}. */
   public static Init shared(long seed) {
     return new Init(createCPUGenerator(seed));
+  }
+
+  /** Draws nothing: all tensors are zero, to be filled from a file. */
+  public static Init blank() {
+    return BLANK;
   }
 
   /** Draws from a given generator. */
@@ -58,17 +66,21 @@ public final class Init {
 
   /** Uniform in [-bound, bound). */
   public Tensor uniform(double bound, long... shape) {
-    return empty(shape).uniform_(-bound, bound, new GeneratorOptional(generator));
+    return uniformBetween(-bound, bound, shape);
   }
 
   /** Uniform in [low, high). */
   public Tensor uniformBetween(double low, double high, long... shape) {
-    return empty(shape).uniform_(low, high, new GeneratorOptional(generator));
+    return generator == null
+        ? zeros(shape)
+        : empty(shape).uniform_(low, high, new GeneratorOptional(generator));
   }
 
   /** Normal with mean 0 and the given deviation. */
   public Tensor normal(double deviation, long... shape) {
-    return empty(shape).normal_(0, deviation, new GeneratorOptional(generator));
+    return generator == null
+        ? zeros(shape)
+        : empty(shape).normal_(0, deviation, new GeneratorOptional(generator));
   }
 
   /** All zero. */
@@ -76,8 +88,20 @@ public final class Init {
     return zeros(shape);
   }
 
-  /** The generator itself, for draws that have no name here. */
+  /** Whether nothing is drawn because a file will fill the tensors. */
+  public boolean isBlank() {
+    return generator == null;
+  }
+
+  /**
+   * The generator itself, for draws that have no name here.
+   *
+   * @throws IllegalStateException if nothing is drawn
+   */
   public Generator generator() {
+    if (generator == null) {
+      throw new IllegalStateException("a blank init has no generator; ask isBlank() first");
+    }
     return generator;
   }
 }

@@ -37,11 +37,16 @@ public final class LayerNorm extends Adaptable {
 
   @Override
   public Tensor base(Tensor x) {
+    return base(x, weight, bias);
+  }
+
+  @Override
+  public Tensor base(Tensor x, Tensor w, @Nullable Tensor b) {
     return layer_norm(
         x,
-        new long[] {weight.size(0)},
-        new TensorOptional(weight),
-        bias == null ? new TensorOptional() : new TensorOptional(bias),
+        new long[] {w.size(0)},
+        new TensorOptional(w),
+        b == null ? new TensorOptional() : new TensorOptional(b),
         epsilon,
         true);
   }

@@ -68,10 +68,14 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
     return product(x, weight());
   }
 
+  @Override
+  public final Tensor base(Tensor x, Tensor w, @Nullable Tensor b) {
+    return b == null ? linear(x, w) : linear(x, w, new TensorOptional(b));
+  }
+
   /** x Wᵀ + bias with another weight in the place of the layer's own; W [out, in]. */
   public final Tensor product(Tensor x, Tensor w) {
-    Tensor b = bias;
-    return b == null ? linear(x, w) : linear(x, w, new TensorOptional(b));
+    return base(x, w, bias);
   }
 
   @Override

@@ -35,7 +35,17 @@ public final class Native {
       if (System.getenv("OMP_WAIT_POLICY") == null) {
         setEnvironment("OMP_WAIT_POLICY", "PASSIVE");
       }
+      // JavaCPP would otherwise take a process larger than twice the Java heap for a leak: it calls
+      // the collector over and over and then fails. Model weights are no leak.
+      keep("org.bytedeco.javacpp.maxBytes", "0");
+      keep("org.bytedeco.javacpp.maxPhysicalBytes", "0");
       limitArenas();
+    }
+
+    private static void keep(String property, String value) {
+      if (System.getProperty(property) == null) {
+        System.setProperty(property, value);
+      }
     }
 
     static void now() {}

@@ -71,7 +71,7 @@ public final class RmsNorm extends Adaptable {
                         .add_(new Scalar(epsilon))
                         .rsqrt_();
                 inverse[0] = Scope.own(r);
-                return scaled(f.mul(r), x.scalar_type());
+                return scaled(f.mul(r), x.scalar_type().intern());
               });
     }
     try (Tensor r = inverse[0]) {
@@ -85,6 +85,10 @@ public final class RmsNorm extends Adaptable {
   }
 
   private Tensor factor() {
+    return factor(weight);
+  }
+
+  private Tensor factor(Tensor weight) {
     Tensor w = weight.to(ScalarType.Float);
     return plusOne ? w.add(new Scalar(1)) : w;
   }
@@ -95,11 +99,16 @@ public final class RmsNorm extends Adaptable {
     Tensor normalised = x.to(ScalarType.Float).mul(r);
     Tensor gw = plusOne ? g.to(ScalarType.Float).mul(factor()) : g.mul(weight).to(ScalarType.Float);
     Tensor along = gw.mul(normalised).mean(new long[] {-1}, true, new ScalarTypeOptional());
-    return gw.addcmul_(normalised, along, new Scalar(-1)).mul_(r).to(x.scalar_type());
+    return gw.addcmul_(normalised, along, new Scalar(-1)).mul_(r).to(x.scalar_type().intern());
   }
 
   /** The formula as autograd sees it: for a norm that is itself trained, and as a test's oracle. */
   Tensor plain(Tensor x) {
+    return base(x, weight, null);
+  }
+
+  @Override
+  public Tensor base(Tensor x, Tensor w, @Nullable Tensor none) {
     Tensor f = x.to(ScalarType.Float);
     Tensor r =
         f.mul(f)
@@ -108,8 +117,8 @@ public final class RmsNorm extends Adaptable {
             .rsqrt();
     Tensor normalised = f.mul(r);
     return plusOne
-        ? normalised.mul(factor()).to(x.scalar_type())
-        : weight.mul(normalised.to(x.scalar_type()));
+        ? normalised.mul(factor(w)).to(x.scalar_type().intern())
+        : w.mul(normalised.to(x.scalar_type().intern()));
   }
 
   @Override

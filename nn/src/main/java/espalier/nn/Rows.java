@@ -51,7 +51,7 @@ public final class Rows {
     }
     Adapter one = distinct.getFirst();
     boolean alike = distinct.stream().allMatch(a -> a.getClass() == one.getClass());
-    ScalarType dtype = y.scalar_type();
+    ScalarType dtype = y.scalar_type().intern();
     return alike
         ? one.forwardRows(x, y, distinct, choice)
         : gathered(x, AdapterStack.wide(y), distinct, choice).to(dtype);
@@ -72,7 +72,7 @@ public final class Rows {
           adapters
               .get(i)
               .forward(x.index_select(0, index), y.index_select(0, index))
-              .to(y.scalar_type());
+              .to(y.scalar_type().intern());
       out = out.index_copy(0, index, part);
     }
     return out;

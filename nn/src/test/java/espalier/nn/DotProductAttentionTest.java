@@ -15,7 +15,9 @@ class DotProductAttentionTest {
   private static Tensor oracle(Tensor q, Tensor k, Tensor v, Tensor mask, double scale) {
     long group = q.size(1) / k.size(1);
     Tensor scores =
-        q.matmul(k.repeat_interleave(group, new org.bytedeco.pytorch.LongOptional(1), none()).transpose(-2, -1))
+        q.matmul(
+                k.repeat_interleave(group, new org.bytedeco.pytorch.LongOptional(1), none())
+                    .transpose(-2, -1))
             .mul(new org.bytedeco.pytorch.Scalar(scale))
             .add(mask);
     return scores
@@ -29,7 +31,13 @@ class DotProductAttentionTest {
 
   @ParameterizedTest
   @CsvSource({
-    "5,5,true", "5,9,true", "1,7,true", "300,300,true", "257,400,true", "6,6,false", "1,4,false",
+    "5,5,true",
+    "5,9,true",
+    "1,7,true",
+    "300,300,true",
+    "257,400,true",
+    "6,6,false",
+    "1,4,false",
     "300,280,false"
   })
   void every_way_gives_the_plain_formula_and_its_gradients(long t, long s, boolean causal) {
@@ -40,8 +48,7 @@ class DotProductAttentionTest {
       Tensor v = randn(2, 2, s, 8).set_requires_grad(true);
       Tensor extra = randn(2, 1, t, s);
       Tensor rule = causal ? DotProductAttention.causal(t, s, q) : extra;
-      AttentionMask mask =
-          causal ? new AttentionMask.Causal() : new AttentionMask.Additive(extra);
+      AttentionMask mask = causal ? new AttentionMask.Causal() : new AttentionMask.Additive(extra);
       Tensor g = randn(2, 6, t, 8);
 
       oracle(q, k, v, rule, 0.3).mul(g).sum().backward();
@@ -104,6 +111,17 @@ class DotProductAttentionTest {
           .isTrue();
       assertThat(HalfAttention.of(q, k, v, mask, 1).allclose(want, 1e-4, 1e-5, false)).isTrue();
     }
+  }
+
+  @org.junit.jupiter.api.Test
+  void bfloat16_takes_the_batched_products_and_not_the_slow_fused_kernel() {
+    manual_seed(5);
+    Tensor q = randn(1, 2, 3, 4).to(ScalarType.BFloat16);
+
+    assertThat(
+            DotProductAttention.of(q, q, q, new AttentionMask.Causal(), 0.5)
+                .equal(HalfAttention.of(q, q, q, new AttentionMask.Causal(), 0.5)))
+        .isTrue();
   }
 
   @org.junit.jupiter.api.Test

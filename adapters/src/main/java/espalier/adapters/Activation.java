@@ -1,0 +1,100 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.TreeSet;
+
+/** Switching adapters on and off, and deleting them. */
+final class Activation {
+
+  private final AdapterSet set;
+
+  Activation(AdapterSet set) {
+    this.set = set;
+  }
+
+  /** Makes these the active ones; returns warnings. */
+  List<String> activate(List<String> names, boolean inferenceMode) {
+    set.requireAll(names);
+    requireOneOwner(names);
+    var warnings = new ArrayList<String>();
+    List<String> merged = set.merged();
+    if (!merged.isEmpty()) {
+      warnings.add("%s was merged and is unmerged to activate %s".formatted(merged, names));
+      set.unmerge();
+    }
+    set.active(names);
+    set.entries().forEach((name, entry) -> entry.trainable(!inferenceMode && names.contains(name)));
+    return warnings;
+  }
+
+  /** Refuses two adapters at once that both have a copy of one layer. */
+  void requireOneOwner(List<String> names) {
+    var owners = new LinkedHashMap<String, String>();
+    for (String name : names) {
+      for (String path : set.entry(name).saved().keySet()) {
+        String other = owners.putIfAbsent(path, name);
+        if (other != null && !other.equals(name)) {
+          throw new AdapterException(
+              "%s and %s both have a copy of %s; only one of them can be active at a time"
+                  .formatted(other, name, path));
+        }
+      }
+    }
+  }
+
+  Restorable disable() {
+    var warnings = new ArrayList<String>();
+    set.entries()
+        .forEach(
+            (name, entry) -> {
+              if (entry.config().bias() != BiasTraining.NONE) {
+                warnings.add(
+                    "%s trained biases of the base, which stay changed while it is disabled"
+                        .formatted(name));
+              }
+            });
+    List<String> merged = set.merged();
+    if (!merged.isEmpty()) {
+      warnings.add("%s was merged and is unmerged to be disabled".formatted(merged));
+      set.unmerge();
+    }
+    // All layers, so that an adapter that comes meanwhile is off too.
+    Collection<Adaptable> layers = set.adaptables().values();
+    layers.forEach(layer -> layer.adapters().disable());
+    return new Restorable(
+        AdapterSet.told(warnings), () -> layers.forEach(layer -> layer.adapters().enable()));
+  }
+
+  /** Deletes an adapter; returns warnings. */
+  List<String> delete(String name) {
+    Entry entry = set.entry(name);
+    if (set.merged().contains(name)) {
+      throw new IllegalStateException(
+          "the adapter %s is merged and can not be deleted; unmerge it first".formatted(name));
+    }
+    BaseBiases biases = entry.biases();
+    if (biases != null) {
+      set.requireUnmerged("the biases that %s trained can not be put back".formatted(name));
+      biases.restore();
+      biases.close();
+    }
+    entry.layers().values().forEach(layer -> layer.adapters().detach(name));
+    set.remove(name);
+    List<String> left = set.active().stream().filter(a -> !a.equals(name)).toList();
+    boolean wasAlone = left.isEmpty() && !set.active().isEmpty();
+    if (!wasAlone || set.entries().isEmpty()) {
+      set.active(left);
+      return List.of();
+    }
+    String next = new TreeSet<>(set.entries().keySet()).first();
+    var warnings = new ArrayList<String>();
+    warnings.add("the active adapter %s is deleted, now %s is active".formatted(name, next));
+    boolean inference = set.entry(next).config().head().inferenceMode();
+    warnings.addAll(activate(List.of(next), inference));
+    return warnings;
+  }
+}

@@ -1,0 +1,78 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Init;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The settings of one adapter, and the maker of what it puts on a layer. The interface is open: a
+ * method is a config, its {@link AdapterFormat}, and the {@link Adapter}s that it creates.
+ *
+ * <p>A config is immutable, compares by value, and refuses wrong values when it is made.
+ */
+public interface AdapterConfig {
+
+  /** How configs of this method stand on disk. */
+  AdapterFormat<?> format();
+
+  /** The method's name in files, such as {@code LORA}. */
+  default String peftType() {
+    return format().peftType();
+  }
+
+  /** What all methods say. */
+  ConfigHead head();
+
+  /** The same config with another head. */
+  AdapterConfig withHead(ConfigHead head);
+
+  /** The layers concerned. */
+  Targets targets();
+
+  /** The same config with other targets; attaching uses it to write down what it resolved. */
+  AdapterConfig withTargets(Targets targets);
+
+  /** Which biases of the base train along. */
+  default BiasTraining bias() {
+    return BiasTraining.NONE;
+  }
+
+  /** Rows of embeddings that are trained by themselves, or null. */
+  default @Nullable TokenRows tokens() {
+    return null;
+  }
+
+  /** Whether layers that share one weight are to share what is trained on it. */
+  default boolean ensureWeightTying() {
+    return false;
+  }
+
+  /** Settings that go by path, by the name of their field, for a warning about unused keys. */
+  default Map<String, PathMap<?>> patterns() {
+    return Map.of();
+  }
+
+  /**
+   * Makes the adapter of one layer. The layer is not changed.
+   *
+   * @param layer the layer
+   * @param path its path in the model, for patterns and errors
+   * @param init where first values are drawn from
+   * @throws UnsupportedAdapterException if the method does not exist for this kind of layer
+   * @throws ConfigException if the settings do not fit this layer
+   */
+  Adapter create(Adaptable layer, String path, Init init);
+
+  /** What the user should know about this adapter on this layer, sentences without the path. */
+  default List<String> warnings(Adaptable layer) {
+    return List.of();
+  }
+
+  /** What the user should know about this config beside others on one model, sentences. */
+  default List<String> warnings(Map<String, AdapterConfig> others) {
+    return List.of();
+  }
+}

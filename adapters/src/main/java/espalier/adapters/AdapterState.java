@@ -1,0 +1,109 @@
+package espalier.adapters;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Tensor;
+
+/** The tensors of a model's adapters, read out and put in. */
+final class AdapterState {
+
+  private final AdapterSet set;
+
+  AdapterState(AdapterSet set) {
+    this.set = set;
+  }
+
+  Map<String, Tensor> parameters() {
+    var perAdapter = new LinkedHashMap<String, Map<String, Tensor>>();
+    set.entries()
+        .forEach(
+            (name, entry) -> {
+              Map<String, Tensor> trained = tensors(entry).trained();
+              if (!trained.isEmpty()) {
+                perAdapter.put(name, trained);
+              }
+            });
+    boolean alone = perAdapter.size() == 1;
+    var all = new LinkedHashMap<String, Tensor>();
+    perAdapter.forEach(
+        (name, trained) -> trained.forEach((key, p) -> all.put(alone ? key : name + "/" + key, p)));
+    return Collections.unmodifiableMap(all);
+  }
+
+  Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
+    Entry entry = set.entry(name);
+    Map<String, Tensor> state = tensors(entry).state();
+    boolean targeted = onEmbeddings(entry);
+    if (embeddings == SaveEmbeddings.NO || (embeddings == SaveEmbeddings.AUTO && !targeted)) {
+      return state;
+    }
+    set.embeddings()
+        .forEach(
+            (path, layer) -> {
+              String key = AdapterTensors.PREFIX + path;
+              if (entry.adapted().containsKey(path)) {
+                state.put(key + ".base_layer.weight", layer.originalWeight());
+              } else if (!targeted && !entry.saved().containsKey(path)) {
+                state.put(key + ".weight", layer.originalWeight());
+              }
+            });
+    return state;
+  }
+
+  // by name and not by layer, as the reference has it: a file that says all-linear saves no head
+  private boolean onEmbeddings(Entry entry) {
+    return switch (entry.config().targets().modules()) {
+      case Modules.Named(var names) -> names.contains("embed_tokens") || names.contains("lm_head");
+      case Modules.Matching _ ->
+          set.embeddings().keySet().stream().anyMatch(entry.adapted()::containsKey);
+      case Modules.AllLinear(), Modules.ByArchitecture() -> false;
+    };
+  }
+
+  private AdapterTensors tensors(Entry entry) {
+    BaseBiases biases = entry.biases();
+    return new AdapterTensors(
+        entry,
+        set.on(entry.name()),
+        biases == null ? Map.of() : biases.trained(),
+        path -> set.entries().values().stream().anyMatch(e -> e.adapted().containsKey(path)));
+  }
+
+  LoadResult load(String name, Map<String, Tensor> saved, LoadOptions options) {
+    Entry entry = set.entry(name);
+    if (set.merged().contains(name)) {
+      throw new IllegalStateException(
+          "the adapter %s is merged and can not be loaded into; unmerge it first".formatted(name));
+    }
+    AdapterTensors.Fit fit = tensors(entry).fit(saved, options.keyMapping(), set.embeddings());
+    AdapterTensors.requireFit(fit, options.ignoreMismatched(), options.strict());
+    try (var _ = new PointerScope()) {
+      var adapters = set.on(name);
+      fit.byLayer.forEach(
+          (path, tensors) -> Objects.requireNonNull(adapters.get(path)).load(tensors));
+      BaseBiases biases = entry.biases();
+      if (biases != null) {
+        fit.biases.forEach(biases::load);
+      }
+    }
+    return finish(entry, fit, List.of());
+  }
+
+  /** Takes over saved embeddings, and tells what happened. */
+  LoadResult finish(Entry entry, AdapterTensors.Fit fit, List<String> before) {
+    var warnings = new ArrayList<>(before);
+    warnings.addAll(Loading.embeddings(fit, set.embeddings()));
+    warnings.addAll(Loading.warnings(fit));
+    return new LoadResult(
+        entry.attached(List.of()),
+        List.copyOf(fit.missing),
+        List.copyOf(fit.unexpected),
+        List.copyOf(fit.mismatched.keySet()),
+        AdapterSet.told(warnings));
+  }
+}

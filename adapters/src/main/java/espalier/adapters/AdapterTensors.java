@@ -1,0 +1,236 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Layer;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.TreeMap;
+import java.util.TreeSet;
+import java.util.function.Predicate;
+import java.util.regex.Matcher;
+import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/** The tensors of one adapter under their keys in a file. */
+final class AdapterTensors {
+
+  static final String PREFIX = "base_model.model.";
+
+  /** A tensor's place: the adapter on a layer, and the tensor's name there. */
+  private record Place(String path, Adapter adapter, String name) {}
+
+  private final Entry entry;
+  private final Map<String, String> prefixes;
+  private final Map<String, Place> places = new LinkedHashMap<>(); // by key without the prefix
+  private final Map<String, String> biasKeys = new LinkedHashMap<>(); // by path of the layer
+  private final Map<String, Tensor> biases;
+
+  /**
+   * Keys of an adapter.
+   *
+   * @param adapters what it has on each layer, by path
+   * @param biases the biases of the base that it trains, by path of the layer
+   * @param wrapped whether some adapter is on the layer at a path, for the keys of biases
+   */
+  AdapterTensors(
+      Entry entry,
+      Map<String, Adapter> adapters,
+      Map<String, Tensor> biases,
+      Predicate<String> wrapped) {
+    this.entry = entry;
+    prefixes = entry.config().format().keyPrefixes(entry.adapted());
+    adapters.forEach(
+        (path, adapter) -> {
+          String prefix =
+              entry.saved().containsKey(path) ? path : prefixes.getOrDefault(path, path);
+          saved(adapter)
+              .keySet()
+              .forEach(
+                  name -> places.put(Layer.join(prefix, name), new Place(path, adapter, name)));
+        });
+    this.biases = biases;
+    for (String path : biases.keySet()) {
+      biasKeys.put(path, path + (wrapped.test(path) ? ".base_layer.bias" : ".bias"));
+    }
+  }
+
+  private Map<String, Tensor> saved(Adapter adapter) {
+    return adapter instanceof SavedModule
+        ? adapter.state()
+        : entry.config().format().saved(adapter);
+  }
+
+  /** All tensors by their full key, in the order of the layers. */
+  Map<String, Tensor> state() {
+    var state = new LinkedHashMap<String, Tensor>();
+    places.forEach(
+        (key, place) -> {
+          Tensor tensor = saved(place.adapter()).get(place.name());
+          if (tensor != null) {
+            state.put(PREFIX + key, tensor);
+          }
+        });
+    biasKeys.forEach((path, key) -> state.put(PREFIX + key, bias(path)));
+    return state;
+  }
+
+  private Tensor bias(String path) {
+    return Objects.requireNonNull(biases.get(path), path);
+  }
+
+  /** The tensors that collect gradients, by their full key. */
+  Map<String, Tensor> trained() {
+    var trained = new LinkedHashMap<String, Tensor>();
+    places.forEach(
+        (key, place) -> {
+          Tensor parameter = place.adapter().parameters().get(place.name());
+          if (parameter != null && parameter.requires_grad()) {
+            trained.put(PREFIX + key, parameter);
+          }
+        });
+    biasKeys.forEach(
+        (path, key) -> {
+          if (bias(path).requires_grad()) {
+            trained.put(PREFIX + key, bias(path));
+          }
+        });
+    return trained;
+  }
+
+  /** What a set of saved tensors would do. */
+  static final class Fit {
+    final Map<String, Map<String, Tensor>> byLayer = new LinkedHashMap<>(); // path, name
+    final Map<String, Tensor> biases = new LinkedHashMap<>(); // path
+    final Map<String, Tensor> embeddings = new LinkedHashMap<>(); // path: the base's own weight
+    final TreeSet<String> missing = new TreeSet<>();
+    final TreeSet<String> incomplete = new TreeSet<>(); // paths with something missing
+    final TreeSet<String> unexpected = new TreeSet<>();
+    final Map<String, String> mismatched = new TreeMap<>(); // key: sentence
+  }
+
+  /** Finds a place for each saved tensor; nothing is changed. */
+  Fit fit(Map<String, Tensor> saved, Map<String, String> keyMapping, Map<String, Adaptable> bases) {
+    var fit = new Fit();
+    Map<String, Tensor> left = bare(saved, keyMapping);
+    places.forEach(
+        (key, place) -> {
+          String found = find(key, place, left);
+          Tensor tensor = found == null ? null : left.remove(found);
+          if (tensor == null) {
+            fit.missing.add(PREFIX + key);
+            fit.incomplete.add(place.path());
+            return;
+          }
+          long[] shape = shape(tensor);
+          if (place.adapter().accepts(place.name(), shape)) {
+            fit.byLayer
+                .computeIfAbsent(place.path(), _ -> new LinkedHashMap<>())
+                .put(place.name(), tensor);
+          } else {
+            Tensor own = place.adapter().state().get(place.name());
+            fit.mismatched.put(PREFIX + key, mismatch(place.path(), place.name(), tensor, own));
+            fit.incomplete.add(place.path());
+          }
+        });
+    biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
+    bases.forEach((path, layer) -> fitEmbedding(path, layer.originalWeight(), left, fit));
+    left.keySet().forEach(key -> fit.unexpected.add(PREFIX + key));
+    return fit;
+  }
+
+  private void fitBias(String path, Map<String, Tensor> left, Fit fit) {
+    Tensor tensor = null;
+    for (String spelling : List.of(path + ".base_layer.bias", path + ".bias")) {
+      tensor = tensor == null ? left.remove(spelling) : tensor;
+    }
+    if (tensor == null) {
+      fit.missing.add(PREFIX + biasKeys.get(path));
+    } else if (!Arrays.equals(shape(tensor), shape(bias(path)))) {
+      fit.mismatched.put(
+          PREFIX + biasKeys.get(path), mismatch(path, "the bias", tensor, bias(path)));
+    } else {
+      fit.biases.put(path, tensor);
+    }
+  }
+
+  private void fitEmbedding(String path, Tensor own, Map<String, Tensor> left, Fit fit) {
+    for (String key : List.of(path + ".base_layer.weight", path + ".weight")) {
+      Tensor weight = left.remove(key);
+      if (weight != null && !Arrays.equals(shape(weight), shape(own))) {
+        fit.mismatched.put(PREFIX + key, mismatch(path, "the base's weight", weight, own));
+      } else if (weight != null) {
+        fit.embeddings.put(path, weight);
+      }
+    }
+  }
+
+  private static String mismatch(String path, String name, Tensor inFile, @Nullable Tensor here) {
+    return "%s: %s is %s in the file but %s here"
+        .formatted(
+            path,
+            name,
+            Arrays.toString(shape(inFile)),
+            here == null ? "absent" : Arrays.toString(shape(here)));
+  }
+
+  private @Nullable String find(String key, Place place, Map<String, Tensor> left) {
+    if (left.containsKey(key)) {
+      return key;
+    }
+    String prefix = prefixes.getOrDefault(place.path(), place.path());
+    return entry.config().format().alternativeKeys(place.path(), prefix, place.name()).stream()
+        .filter(left::containsKey)
+        .findFirst()
+        .orElse(null);
+  }
+
+  private static Map<String, Tensor> bare(
+      Map<String, Tensor> saved, Map<String, String> keyMapping) {
+    var bare = new LinkedHashMap<String, Tensor>();
+    saved.forEach(
+        (key, tensor) -> {
+          String name = key.startsWith(PREFIX) ? key.substring(PREFIX.length()) : key;
+          for (Map.Entry<String, String> rule : keyMapping.entrySet()) {
+            Matcher matcher = PythonRegex.compile(rule.getKey(), "the key mapping's").matcher(name);
+            String mapped = matcher.replaceAll(rule.getValue());
+            if (!mapped.equals(name)) {
+              name = mapped;
+              break;
+            }
+          }
+          bare.put(name, tensor);
+        });
+    return bare;
+  }
+
+  static long[] shape(Tensor tensor) {
+    long[] shape = new long[(int) tensor.dim()];
+    Arrays.setAll(shape, i -> tensor.size(i));
+    return shape;
+  }
+
+  /** Refuses tensors of a wrong shape, all of them named. */
+  static void requireFit(Fit fit, boolean ignoreMismatched, boolean strict) {
+    if (!fit.mismatched.isEmpty() && !ignoreMismatched) {
+      var sentences = new ArrayList<>(fit.mismatched.values());
+      int shown = Math.min(5, sentences.size());
+      throw new StateMismatchException(
+          "%s%s; the config and the tensors do not belong together, or the base is another model"
+              .formatted(
+                  String.join("; ", sentences.subList(0, shown)),
+                  sentences.size() > shown
+                      ? " and %d more".formatted(sentences.size() - shown)
+                      : ""));
+    }
+    if (!fit.missing.isEmpty() && strict) {
+      throw new StateMismatchException(
+          "%d tensors are missing, the first is %s; the file is incomplete or the config is another's"
+              .formatted(fit.missing.size(), fit.missing.first()));
+    }
+  }
+}

@@ -1,0 +1,366 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Layer;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.function.Supplier;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * The adapters of one model: attaching, activating, merging, saving and loading, written once for
+ * all methods. What changes the model changes it wholly or, if it fails, not at all.
+ *
+ * <pre>{@code
+ * var adapters = Adapters.of(model, ModelFacts.of("llama"));
+ * adapters.attach("default", LoraConfig.defaults(), AttachOptions.seeded(42));
+ * ... train adapters.parameters() ...
+ * Map<String, Tensor> file = adapters.state("default");
+ * }</pre>
+ *
+ * <p>Warnings go to the logger {@code espalier.adapters} and into the results. Not thread-safe
+ * while it changes the model; forward passes may run side by side.
+ */
+public final class Adapters {
+
+  private final AdapterSet set;
+  private final Activation activation;
+  private final Merging merging;
+  private final AdapterState tensors;
+  private final Map<Class<? extends Adaptable>, AdapterFactory> factories = new HashMap<>();
+  private boolean mixedMethods;
+
+  private Adapters(AdapterSet set) {
+    this.set = set;
+    activation = new Activation(set);
+    merging = new Merging(set);
+    tensors = new AdapterState(set);
+  }
+
+  /** The adapters of a model that has none yet. The model stays the caller's to close. */
+  public static Adapters of(Layer model, ModelFacts facts) {
+    return new Adapters(new AdapterSet(model, facts));
+  }
+
+  /** Allows adapters of different methods on this model. */
+  public Adapters allowMixedMethods() {
+    mixedMethods = true;
+    return this;
+  }
+
+  /** Makes adapters for a kind of layer by a factory of the caller's. */
+  public Adapters register(Class<? extends Adaptable> type, AdapterFactory factory) {
+    factories.put(type, factory);
+    return this;
+  }
+
+  /** The model. */
+  public Layer model() {
+    return set.model();
+  }
+
+  /** What is known of the model. */
+  public ModelFacts facts() {
+    return set.facts();
+  }
+
+  // ---- attaching
+
+  /** Attaches an adapter with a stream of first values for each layer from a seed. */
+  public Attached attach(String name, AdapterConfig config, long seed) {
+    return attach(name, config, AttachOptions.seeded(seed));
+  }
+
+  /**
+   * Attaches an adapter and makes it the active one, trainable unless its config is for use only.
+   *
+   * @param name its name, without a dot
+   * @throws ConfigException if the settings do not fit the model
+   * @throws TargetException if no layer is meant
+   * @throws AdapterException if the name is taken, or the adapter does not go with those present
+   * @throws UnsupportedAdapterException if a layer or a setting can not be had
+   */
+  public Attached attach(String name, AdapterConfig config, AttachOptions options) {
+    var warnings = new ArrayList<String>();
+    if (!names().isEmpty()) {
+      warnings.add("the model has the adapters %s already".formatted(names()));
+    }
+    Entry entry = joining().join(name, config, options, null, warnings).entry();
+    warnings.addAll(activation.activate(List.of(name), config.head().inferenceMode()));
+    return entry.attached(AdapterSet.told(warnings));
+  }
+
+  /** Attaches an adapter that is neither active nor trainable yet. */
+  public Attached add(String name, AdapterConfig config, AttachOptions options) {
+    var warnings = new ArrayList<String>();
+    Entry entry = joining().join(name, config, options, null, warnings).entry();
+    return entry.attached(AdapterSet.told(warnings));
+  }
+
+  /**
+   * Attaches an adapter with tensors from a file. It becomes active if it is the model's first.
+   *
+   * @param saved tensors by their key, with or without {@code base_model.model.}; the map and the
+   *     tensors are left as they are
+   * @throws StateMismatchException naming layers whose tensors do not fit; nothing is changed
+   */
+  public LoadResult load(
+      String name, AdapterConfig config, Map<String, Tensor> saved, LoadOptions options) {
+    boolean first = names().isEmpty();
+    var warnings = new ArrayList<String>();
+    AdapterConfig own = config.withHead(config.head().withInferenceMode(!options.trainable()));
+    var attaching = AttachOptions.of(InitSource.blank()).withAutocast(options.autocast());
+    var joined = joining().join(name, own, attaching, new Joining.Saved(saved, options), warnings);
+    if (first) {
+      warnings.addAll(activation.activate(List.of(name), !options.trainable()));
+    }
+    return tensors.finish(joined.entry(), Objects.requireNonNull(joined.fit()), warnings);
+  }
+
+  private Joining joining() {
+    return new Joining(set, factories, mixedMethods);
+  }
+
+  // ---- what is there
+
+  /** Names of all adapters, in the order they came. */
+  public List<String> names() {
+    return List.copyOf(set.entries().keySet());
+  }
+
+  /** The config of an adapter, with what attaching found out. */
+  public AdapterConfig config(String name) {
+    return set.entry(name).config();
+  }
+
+  /** What an adapter is on. */
+  public Attached attached(String name) {
+    return set.entry(name).attached(List.of());
+  }
+
+  /** What an adapter put on each layer, by path. */
+  public Map<String, Adapter> on(String name) {
+    return set.on(name);
+  }
+
+  /** Names of the active adapters, in order. */
+  public List<String> active() {
+    return set.active();
+  }
+
+  /** Names of the merged adapters, in merge order. */
+  public List<String> merged() {
+    return set.merged();
+  }
+
+  // ---- activating
+
+  /**
+   * Makes these adapters the active ones, in this order, trainable unless all their configs are for
+   * use only; all others are frozen.
+   *
+   * @return warnings
+   */
+  public List<String> setActive(List<String> names) {
+    set.requireAll(names);
+    return setActive(names, names.stream().allMatch(name -> config(name).head().inferenceMode()));
+  }
+
+  /**
+   * Makes these adapters the active ones, in this order. What is merged is unmerged first.
+   *
+   * @param inferenceMode whether none of them is to be trained
+   * @return warnings
+   * @throws AdapterException if two of them have a copy of the same layer
+   */
+  public List<String> setActive(List<String> names, boolean inferenceMode) {
+    return AdapterSet.told(activation.activate(names, inferenceMode));
+  }
+
+  /** Switches the gradients of adapters on or off without activating them. */
+  public void setRequiresGrad(Collection<String> names, boolean on) {
+    set.requireAll(names);
+    names.forEach(name -> set.entry(name).trainable(on));
+  }
+
+  /**
+   * Turns all adapters off until the result is closed; nests. What is merged is unmerged first and
+   * stays so.
+   */
+  public Restorable disable() {
+    return activation.disable();
+  }
+
+  /**
+   * Deletes an adapter. If it was the only active one, the alphabetically first of the others
+   * becomes active; if none is left, the model computes as its base.
+   *
+   * @return warnings
+   * @throws IllegalStateException if it is merged
+   */
+  public List<String> delete(String name) {
+    return AdapterSet.told(activation.delete(name));
+  }
+
+  // ---- merging
+
+  /** Merges the active adapters into the weights. */
+  public MergeResult merge(boolean safe) {
+    return merge(active(), safe);
+  }
+
+  /**
+   * Merges adapters into the weights of all their layers, or of none if it fails. Those that are
+   * merged already are passed over.
+   *
+   * @param safe whether every entry of the merged weights must be finite
+   * @throws NotFiniteException if one is not; nothing is changed
+   * @throws UnsupportedAdapterException if one of them can not be merged
+   */
+  public MergeResult merge(List<String> names, boolean safe) {
+    set.requireAll(names);
+    activation.requireOneOwner(names);
+    return merging.merge(names, safe);
+  }
+
+  /**
+   * Puts the weights of the base back, bit for bit.
+   *
+   * @return warnings
+   */
+  public List<String> unmerge() {
+    boolean nothing = merged().isEmpty();
+    set.unmerge();
+    return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
+  }
+
+  /** Merges the active adapters, makes the result the model's own, and drops all adapters. */
+  public MergeResult mergeAndUnload(boolean safe) {
+    return mergeAndUnload(active(), safe);
+  }
+
+  /** Merges adapters, makes the result the model's own, and drops all adapters. */
+  public MergeResult mergeAndUnload(List<String> names, boolean safe) {
+    MergeResult result = merge(names, safe);
+    merging.settle();
+    return result;
+  }
+
+  /**
+   * Drops all adapters; the weights are what they were before, but for trained biases.
+   *
+   * @return warnings
+   */
+  public List<String> unload() {
+    return merging.unload();
+  }
+
+  // ---- scaling
+
+  /** Sets the factor on what an adapter adds; 1 is as trained. It is never saved. */
+  public void setScale(String name, double factor) {
+    on(name).values().forEach(adapter -> adapter.scale(factor));
+  }
+
+  /** Multiplies the factor of the active adapters. */
+  public void scaleLayers(double factor) {
+    active().forEach(name -> on(name).values().forEach(a -> a.scale(a.scale() * factor)));
+  }
+
+  /** Sets the factor of the active adapters back to 1. */
+  public void unscaleLayers() {
+    active().forEach(name -> setScale(name, 1));
+  }
+
+  /** Multiplies the factor of all adapters until the result is closed; 0 to 1 fades them in. */
+  public Restorable rescaled(double factor) {
+    if (!Double.isFinite(factor)) {
+      throw new ConfigException(
+          "the scale is %s but a finite number is needed; 1 is the adapter as trained"
+              .formatted(factor));
+    }
+    requireSome();
+    var before = new LinkedHashMap<Adapter, Double>();
+    names().forEach(name -> on(name).values().forEach(a -> before.put(a, a.scale())));
+    before.forEach((adapter, scale) -> adapter.scale(scale * factor));
+    return new Restorable(List.of(), () -> before.forEach(Adapter::scale));
+  }
+
+  // ---- mixed batches
+
+  /**
+   * Runs a forward pass in which each row of the batch has its own adapter.
+   *
+   * @param names one name a row; {@link espalier.nn.Rows#BASE} for none
+   * @param batch the number of rows
+   * @param body the forward pass
+   * @throws IllegalStateException in training mode, or while something is merged
+   * @throws AdapterException for a name that is no adapter's
+   */
+  public <T> T mixed(List<String> names, long batch, Supplier<T> body) {
+    return new MixedBatch(set).run(names, batch, body);
+  }
+
+  // ---- status
+
+  /** How each layer with adapters stands, in the model's order. */
+  public List<LayerStatus> layerStatus() {
+    requireSome();
+    return StatusReport.layers(model());
+  }
+
+  /** How the model stands. */
+  public ModelStatus status() {
+    requireSome();
+    var types = new LinkedHashMap<String, String>();
+    set.entries().forEach((name, entry) -> types.put(name, entry.config().peftType()));
+    return StatusReport.model(model(), types);
+  }
+
+  private void requireSome() {
+    if (names().isEmpty()) {
+      throw new TargetException("the model has no adapter; attach one first");
+    }
+  }
+
+  /** {@code trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7713}. */
+  public String trainableLine() {
+    return Counts.of(model()).line();
+  }
+
+  // ---- tensors
+
+  /**
+   * All tensors that collect gradients, by their key in the adapter's file; if several adapters
+   * have some, the adapter's name and a slash stand before the key.
+   */
+  public Map<String, Tensor> parameters() {
+    return tensors.parameters();
+  }
+
+  /** The tensors of an adapter by their key in its file, with embeddings if it is on them. */
+  public Map<String, Tensor> state(String name) {
+    return state(name, SaveEmbeddings.AUTO);
+  }
+
+  /** The tensors of an adapter by their key in its file; handles stay owned by the layers. */
+  public Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
+    return tensors.state(name, embeddings);
+  }
+
+  /**
+   * Puts saved tensors in the place of those of an adapter that is there.
+   *
+   * @param saved tensors by their key, with or without {@code base_model.model.}
+   * @throws StateMismatchException naming layers whose tensors do not fit; nothing is changed
+   */
+  public LoadResult setState(String name, Map<String, Tensor> saved, LoadOptions options) {
+    return tensors.load(name, saved, options);
+  }
+}

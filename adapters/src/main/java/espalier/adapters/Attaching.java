@@ -1,0 +1,233 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Layer;
+import espalier.nn.Linear;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Makes all that one adapter puts on a model, and then puts it there: whatever fails, fails before
+ * the model is touched.
+ */
+final class Attaching implements AutoCloseable {
+
+  private final Layer model;
+  private final String name;
+  private final AttachOptions options;
+  private final Map<Class<? extends Adaptable>, AdapterFactory> factories;
+  private final AdapterConfig config;
+  private final Resolution resolution;
+  private final Map<String, Adaptable> adapted = new LinkedHashMap<>();
+  private final Map<String, Adaptable> saved = new LinkedHashMap<>();
+  private final Map<String, Adapter> made = new LinkedHashMap<>();
+  private final List<String> warnings = new ArrayList<>();
+
+  Attaching(
+      Layer model,
+      ModelFacts facts,
+      String name,
+      AdapterConfig given,
+      AttachOptions options,
+      Map<Class<? extends Adaptable>, AdapterFactory> factories) {
+    this.model = model;
+    this.name = name;
+    this.options = options;
+    this.factories = factories;
+    refuseWhatIsNotThere(given);
+    resolution = Resolution.of(model, facts, given);
+    if (options.strictTargets() && !resolution.unmatched().isEmpty()) {
+      throw new TargetException(
+          "%s matches no layer; %s".formatted(resolution.unmatched(), resolution.warnings()));
+    }
+    config = given.withTargets(resolution.targets()).withHead(head(given.head(), facts));
+    warnings.addAll(resolution.warnings());
+    locate(facts);
+    warnAboutStorage(given.targets().fanInFanOut());
+    warnAboutTies(facts);
+  }
+
+  private void refuseWhatIsNotThere(AdapterConfig given) {
+    if (given.tokens() != null) {
+      throw new UnsupportedAdapterException(
+          "trainable_token_indices does not exist yet; use modules_to_save for the embedding");
+    }
+    if (given.ensureWeightTying()) {
+      throw new UnsupportedAdapterException(
+          "ensure_weight_tying does not exist yet; leave it out, and the layers are trained apart");
+    }
+  }
+
+  private void warnAboutStorage(boolean said) {
+    adapted.forEach(
+        (path, layer) -> {
+          if (layer instanceof Linear linear && linear.transposed() != said) {
+            String warning =
+                "fan_in_fan_out is %s but a %s stores its weight as %s; the layer decides"
+                    .formatted(said, layer.typeName(), said ? "[out, in]" : "[in, out]");
+            if (!warnings.contains(warning)) {
+              warnings.add(warning);
+            }
+          }
+        });
+  }
+
+  private void warnAboutTies(ModelFacts facts) {
+    var all = new LinkedHashSet<>(adapted.keySet());
+    all.addAll(saved.keySet());
+    for (List<String> group : facts.tied()) {
+      if (group.stream().anyMatch(all::contains)) {
+        warnings.add(
+            "%s share one weight; what is trained on one of them does not act on the others"
+                .formatted(group));
+      }
+    }
+  }
+
+  private ConfigHead head(ConfigHead head, ModelFacts facts) {
+    differ("base_model_name_or_path", head.baseModel(), facts.name());
+    differ("revision", head.revision(), facts.revision());
+    ConfigHead own = facts.name() == null ? head : head.withBaseModel(facts.name());
+    own = facts.revision() == null ? own : own.withRevision(facts.revision());
+    return head.taskType() == null && facts.autoMapping() != null
+        ? own.withAutoMapping(facts.autoMapping())
+        : own;
+  }
+
+  private void differ(String field, @Nullable String before, @Nullable String now) {
+    if (before != null && now != null && !before.equals(now)) {
+      warnings.add("%s was %s and is now %s".formatted(field, before, now));
+    }
+  }
+
+  private void locate(ModelFacts facts) {
+    Map<String, Layer> layers = model.layers();
+    for (String path : resolution.modules()) {
+      if (!(layers.get(path) instanceof Adaptable adaptable)) {
+        throw new UnsupportedAdapterException(
+            "%s is a %s, which can not be adapted; name the layers in it"
+                .formatted(path, Objects.requireNonNull(layers.get(path)).typeName()));
+      }
+      if (Architectures.bypasses(facts.modelType(), path)) {
+        throw new UnsupportedAdapterException(
+            "%s can not be adapted because %s models compute past it; take it out of target_modules"
+                .formatted(path, facts.modelType()));
+      }
+      adapted.put(path, adaptable);
+    }
+    for (String path : resolution.parameters()) {
+      adapted.put(path, (Adaptable) Objects.requireNonNull(layers.get(path)));
+    }
+    for (String path : resolution.saved()) {
+      saved.put(path, (Adaptable) Objects.requireNonNull(layers.get(path)));
+    }
+  }
+
+  /** Makes the adapters of all layers, which the model does not have yet. */
+  void make() {
+    try (var _ = new NoGradGuard()) {
+      adapted.forEach((path, layer) -> made.put(path, create(path, layer, options.init())));
+      saved.forEach((path, layer) -> made.put(path, new SavedModule(layer)));
+    }
+    warnAboutLayers();
+  }
+
+  private Adapter create(String path, Adaptable layer, InitSource init) {
+    try (var _ = new PointerScope()) {
+      AdapterFactory factory = factories.getOrDefault(layer.getClass(), AdapterConfig::create);
+      Adapter adapter = factory.create(config, layer, path, init.of(name, path));
+      adapter.to(dtype(layer));
+      return adapter;
+    }
+  }
+
+  /** Makes the adapter of one layer again, with other first values. */
+  void remake(String path, InitSource init) {
+    Adaptable layer = adapted.get(path);
+    if (layer != null) {
+      try (var _ = new NoGradGuard()) {
+        Adapter before = made.put(path, create(path, layer, init));
+        if (before != null) {
+          before.close();
+        }
+      }
+    }
+  }
+
+  private ScalarType dtype(Adaptable layer) {
+    ScalarType base = layer.dtype();
+    return switch (base) {
+      case Double, Float -> base;
+      case BFloat16, Half -> options.autocast() ? ScalarType.Float : base;
+      default -> ScalarType.Float;
+    };
+  }
+
+  private void warnAboutLayers() {
+    var paths = new LinkedHashMap<String, List<String>>();
+    adapted.forEach(
+        (path, layer) ->
+            config
+                .warnings(layer)
+                .forEach(w -> paths.computeIfAbsent(w, _ -> new ArrayList<>()).add(path)));
+    paths.forEach(
+        (warning, where) ->
+            warnings.add(
+                where.size() == 1
+                    ? "%s: %s".formatted(where.getFirst(), warning)
+                    : "%s and %d more: %s".formatted(where.getFirst(), where.size() - 1, warning)));
+    String prefix = config.peftType().toLowerCase(Locale.ROOT) + "_";
+    if (prefix.contains(name)) {
+      warnings.add(
+          "the name %s is part of %s, which other readers of the file trip over"
+              .formatted(name, prefix));
+    }
+  }
+
+  Map<String, Adapter> made() {
+    return made;
+  }
+
+  Entry entry() {
+    return new Entry(name, config, adapted, resolution.parameters(), saved);
+  }
+
+  List<String> warnings() {
+    return warnings;
+  }
+
+  /** Hands the adapters over to their layers. */
+  void commit() {
+    var done = new ArrayList<Adaptable>();
+    try {
+      var layers = new LinkedHashMap<>(adapted);
+      layers.putAll(saved);
+      layers.forEach(
+          (path, layer) -> {
+            layer.adapters().attach(name, Objects.requireNonNull(made.get(path)));
+            done.add(layer);
+          });
+    } catch (RuntimeException e) {
+      done.forEach(layer -> layer.adapters().detach(name));
+      throw e;
+    }
+    made.clear();
+  }
+
+  /** Frees what was made and not handed over. */
+  @Override
+  public void close() {
+    made.values().forEach(Adapter::close);
+    made.clear();
+  }
+}

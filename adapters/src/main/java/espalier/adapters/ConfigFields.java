@@ -1,0 +1,408 @@
+package espalier.adapters;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.function.Function;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.JsonNodeFactory;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * The fields of an {@code adapter_config.json}, or of an object inside it, to be read and written.
+ *
+ * <p>A missing field has its default. Fields that nobody asked for are {@link #unknown()}: they are
+ * reported once and written back. Errors name the field as it stands in the file.
+ */
+public final class ConfigFields {
+
+  private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
+
+  private final String owner; // "" or "eva_config."
+  private final ObjectNode fields;
+  private final Set<String> asked = new LinkedHashSet<>();
+  private final Set<String> idle = new LinkedHashSet<>();
+  private final Map<String, JsonNode> overlay = new TreeMap<>();
+  private final List<String> warnings;
+
+  private ConfigFields(String owner, ObjectNode fields, List<String> warnings) {
+    this.owner = owner;
+    this.fields = fields;
+    this.warnings = warnings;
+  }
+
+  /** The fields of a file's object, which is left as it is. */
+  public static ConfigFields of(ObjectNode fields) {
+    return new ConfigFields("", fields.deepCopy(), new ArrayList<>());
+  }
+
+  /** No fields yet, to be written. */
+  public static ConfigFields empty() {
+    return new ConfigFields("", JSON.objectNode(), new ArrayList<>());
+  }
+
+  // ---- reading
+
+  private @Nullable JsonNode find(String key) {
+    asked.add(key);
+    JsonNode node = fields.get(key);
+    return node == null || node.isNull() ? null : node;
+  }
+
+  /** Whether the field is there, be it null. */
+  public boolean has(String key) {
+    return fields.has(key);
+  }
+
+  private ConfigException wrong(String key, @Nullable JsonNode node, String expected) {
+    return new ConfigException(
+        "%s%s is %s but %s is expected".formatted(owner, key, node, expected));
+  }
+
+  private <T> T read(
+      String key, T otherwise, String expected, Function<JsonNode, @Nullable T> reader) {
+    JsonNode node = find(key);
+    if (node == null) {
+      if (fields.has(key)) {
+        throw wrong(key, fields.get(key), expected);
+      }
+      return otherwise;
+    }
+    T value = reader.apply(node);
+    if (value == null) {
+      throw wrong(key, node, expected);
+    }
+    return value;
+  }
+
+  /** A whole number. */
+  public int integer(String key, int otherwise) {
+    return read(key, otherwise, "a whole number", ConfigFields::whole);
+  }
+
+  /** A whole number, or null. */
+  public @Nullable Integer integerOrNull(String key) {
+    return find(key) == null ? null : Integer.valueOf(integer(key, 0));
+  }
+
+  /** A number. */
+  public double number(String key, double otherwise) {
+    return read(key, otherwise, "a number", n -> n.isNumber() ? n.doubleValue() : null);
+  }
+
+  /** True or false. */
+  public boolean flag(String key, boolean otherwise) {
+    return read(key, otherwise, "true or false", n -> n.isBoolean() ? n.booleanValue() : null);
+  }
+
+  /** A text. */
+  public String text(String key, String otherwise) {
+    return read(key, otherwise, "a text", ConfigFields::string);
+  }
+
+  /** A text, or null. */
+  public @Nullable String textOrNull(String key) {
+    return find(key) == null ? null : text(key, "");
+  }
+
+  /** A list of texts, or null. A text alone is refused. */
+  public @Nullable List<String> textsOrNull(String key) {
+    JsonNode node = find(key);
+    return node == null ? null : list(key, node, "a list of texts", ConfigFields::string);
+  }
+
+  /** A list of whole numbers, or null. */
+  public @Nullable List<Integer> integersOrNull(String key) {
+    JsonNode node = find(key);
+    return node == null ? null : list(key, node, "a list of whole numbers", ConfigFields::whole);
+  }
+
+  /** A text or a list of texts, or null. */
+  public @Nullable OneOrMany<String> textOrTexts(String key) {
+    return oneOrMany(key, "a text or a list of texts", ConfigFields::string);
+  }
+
+  /** A whole number or a list of them, or null. */
+  public @Nullable OneOrMany<Integer> integerOrIntegers(String key) {
+    return oneOrMany(key, "a whole number or a list of them", ConfigFields::whole);
+  }
+
+  private <T> @Nullable OneOrMany<T> oneOrMany(
+      String key, String expected, Function<JsonNode, @Nullable T> reader) {
+    JsonNode node = find(key);
+    if (node == null) {
+      return null;
+    }
+    T one = reader.apply(node);
+    return one == null ? OneOrMany.many(list(key, node, expected, reader)) : OneOrMany.one(one);
+  }
+
+  private <T> List<T> list(
+      String key, JsonNode node, String expected, Function<JsonNode, @Nullable T> reader) {
+    if (!node.isArray()) {
+      throw wrong(key, node, expected);
+    }
+    var values = new ArrayList<T>();
+    for (JsonNode element : node) {
+      T value = reader.apply(element);
+      if (value == null) {
+        throw wrong(key, node, expected);
+      }
+      values.add(value);
+    }
+    return values;
+  }
+
+  /** Whole numbers by path pattern, in the order of the file. */
+  public PathMap<Integer> integersByPath(String key) {
+    return map(key, "an object of whole numbers", ConfigFields::whole);
+  }
+
+  /** Numbers by path pattern, in the order of the file. */
+  public PathMap<Double> numbersByPath(String key) {
+    return map(key, "an object of numbers", n -> n.isNumber() ? n.doubleValue() : null);
+  }
+
+  private <T> PathMap<T> map(String key, String expected, Function<JsonNode, @Nullable T> reader) {
+    JsonNode node = find(key);
+    if (node == null) {
+      return PathMap.empty();
+    }
+    if (!node.isObject()) {
+      throw wrong(key, node, expected);
+    }
+    var values = new LinkedHashMap<String, T>();
+    for (Map.Entry<String, JsonNode> entry : node.properties()) {
+      T value = reader.apply(entry.getValue());
+      if (value == null) {
+        throw wrong(key, node, expected);
+      }
+      values.put(entry.getKey(), value);
+    }
+    return new PathMap<>(values);
+  }
+
+  /** The field as it stands, or null. */
+  public @Nullable JsonNode json(String key) {
+    return find(key);
+  }
+
+  /**
+   * The fields of an object inside this one, or null. When it is read, hand it to {@link
+   * #finish(ConfigFields)} to have its unknown fields reported.
+   */
+  public @Nullable ConfigFields nested(String key) {
+    JsonNode node = find(key);
+    if (node == null) {
+      return null;
+    }
+    if (!(node instanceof ObjectNode object)) {
+      throw wrong(key, node, "an object");
+    }
+    return new ConfigFields(owner + key + ".", object, warnings);
+  }
+
+  /** Warns about fields of a nested object that nobody asked for; they are dropped. */
+  public void finish(ConfigFields nested) {
+    var unknown = nested.unknown().keySet();
+    if (!unknown.isEmpty()) {
+      warn(
+          "%sthe fields %s are not known and are dropped"
+              .formatted(nested.owner.replaceAll("\\.$", ": "), unknown));
+    }
+  }
+
+  /** What all methods say, but for the unknown fields. */
+  public ConfigHead head() {
+    asked.addAll(List.of("peft_type", "peft_version"));
+    return CommonFields.readHead(this);
+  }
+
+  /**
+   * The layers concerned, from the fields that most methods share. Those that are not in the file
+   * are null.
+   */
+  public Targets targets() {
+    return CommonFields.readTargets(this);
+  }
+
+  /** Fields that nobody has asked for, sorted. */
+  public Map<String, JsonNode> unknown() {
+    var rest = new TreeMap<String, JsonNode>();
+    for (Map.Entry<String, JsonNode> entry : fields.properties()) {
+      if (!asked.contains(entry.getKey()) && !idle.contains(entry.getKey())) {
+        rest.put(entry.getKey(), entry.getValue());
+      }
+    }
+    return Collections.unmodifiableMap(rest);
+  }
+
+  /** Leaves a field that has no effect as it is, with a warning, so that it is written back. */
+  public void idle(String key, String warning) {
+    idle.add(key);
+    warn(warning);
+  }
+
+  /** Fields to be written back as they stand: unknown ones and those without effect. */
+  public Map<String, JsonNode> kept() {
+    var kept = new TreeMap<>(unknown());
+    idle.forEach(key -> kept.put(key, fields.get(key)));
+    return kept;
+  }
+
+  /** Notes what the user should know. */
+  public void warn(String sentence) {
+    warnings.add(sentence);
+  }
+
+  /** What was noted while reading, in order. */
+  public List<String> warnings() {
+    return List.copyOf(warnings);
+  }
+
+  // ---- writing
+
+  /** Writes a whole number. */
+  public ConfigFields put(String key, int value) {
+    fields.put(key, value);
+    return this;
+  }
+
+  /** Writes a number with a decimal point. */
+  public ConfigFields put(String key, double value) {
+    fields.put(key, value);
+    return this;
+  }
+
+  /** Writes a number without a decimal point where it is a whole one. */
+  public ConfigFields putNumber(String key, double value) {
+    fields.set(key, number(value));
+    return this;
+  }
+
+  private static JsonNode number(double value) {
+    boolean integral = value == Math.rint(value) && Math.abs(value) < 1e9;
+    return integral ? JSON.numberNode((int) value) : JSON.numberNode(value);
+  }
+
+  /** Writes true or false. */
+  public ConfigFields put(String key, boolean value) {
+    fields.put(key, value);
+    return this;
+  }
+
+  /** Writes a text or null. */
+  public ConfigFields put(String key, @Nullable String value) {
+    fields.put(key, value);
+    return this;
+  }
+
+  /** Writes a list of texts or of whole numbers, or null. */
+  public ConfigFields put(String key, @Nullable List<?> values) {
+    if (values == null) {
+      fields.putNull(key);
+      return this;
+    }
+    var array = fields.putArray(key);
+    values.forEach(value -> array.add(node(value)));
+    return this;
+  }
+
+  /** Writes one thing or a list of things, as it was, or null. */
+  public ConfigFields put(String key, @Nullable OneOrMany<?> values) {
+    if (values != null && values.one()) {
+      fields.set(key, node(values.values().getFirst()));
+      return this;
+    }
+    return put(key, values == null ? null : values.values());
+  }
+
+  /** Writes values by path pattern in their order, which decides which one counts. */
+  public ConfigFields put(String key, PathMap<? extends Number> values) {
+    ObjectNode object = fields.putObject(key);
+    values.entries().forEach((k, v) -> object.set(k, number(v.doubleValue())));
+    return this;
+  }
+
+  /** Writes a choice of modules: a list, a text, or null. */
+  public ConfigFields put(String key, @Nullable Modules modules) {
+    return switch (modules) {
+      case null -> put(key, (String) null);
+      case Modules.Named(var names) -> put(key, names);
+      case Modules.Matching(var regex) -> put(key, regex);
+      case Modules.AllLinear() -> put(key, "all-linear");
+      case Modules.ByArchitecture() -> put(key, (String) null);
+    };
+  }
+
+  /** Writes any JSON value, or null. */
+  public ConfigFields put(String key, @Nullable JsonNode value) {
+    if (value == null) {
+      fields.putNull(key);
+    } else {
+      fields.set(key, value.deepCopy());
+    }
+    return this;
+  }
+
+  /** Writes the fields of an object inside this one. */
+  public ConfigFields putNested(String key, ConfigFields nested) {
+    fields.set(key, nested.json());
+    return this;
+  }
+
+  private static JsonNode node(Object value) {
+    return switch (value) {
+      case String text -> JSON.stringNode(text);
+      case Integer number -> JSON.numberNode(number);
+      case Long number -> JSON.numberNode(number);
+      case JsonNode json -> json;
+      case List<?> list -> {
+        var array = JSON.arrayNode();
+        list.forEach(element -> array.add(node(element)));
+        yield array;
+      }
+      default -> throw new IllegalArgumentException("no field holds a " + value.getClass());
+    };
+  }
+
+  /** Writes what all methods say, with the unknown fields that came from a file. */
+  public ConfigFields head(String peftType, ConfigHead head) {
+    overlay.putAll(head.unknown());
+    CommonFields.writeHead(peftType, head, this);
+    return this;
+  }
+
+  /** Writes the fields that {@link #targets()} reads. */
+  public ConfigFields targets(Targets targets) {
+    CommonFields.writeTargets(targets, this);
+    return this;
+  }
+
+  /** The fields, keys sorted. */
+  public ObjectNode json() {
+    var all = new TreeMap<String, JsonNode>();
+    fields.properties().forEach(entry -> all.put(entry.getKey(), entry.getValue()));
+    all.putAll(overlay);
+    ObjectNode sorted = JSON.objectNode();
+    all.forEach(sorted::set);
+    return sorted;
+  }
+
+  private static @Nullable Integer whole(JsonNode node) {
+    if (!node.isNumber() || node.doubleValue() != Math.rint(node.doubleValue())) {
+      return null;
+    }
+    return node.canConvertToInt() ? Integer.valueOf((int) node.doubleValue()) : null;
+  }
+
+  private static @Nullable String string(JsonNode node) {
+    return node.isString() ? node.stringValue() : null;
+  }
+}

@@ -1,0 +1,94 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/** One adapter of a model: its config and the layers that it is on. */
+final class Entry {
+
+  private final String name;
+  private AdapterConfig config;
+  private final Map<String, Adaptable> adapted;
+  private final Map<String, Adaptable> saved;
+  private final List<String> parameters;
+  private @Nullable BaseBiases biases;
+
+  Entry(
+      String name,
+      AdapterConfig config,
+      Map<String, Adaptable> adapted,
+      List<String> parameters,
+      Map<String, Adaptable> saved) {
+    this.name = name;
+    this.config = config;
+    this.adapted = Collections.unmodifiableMap(adapted);
+    this.parameters = List.copyOf(parameters);
+    this.saved = Collections.unmodifiableMap(saved);
+  }
+
+  String name() {
+    return name;
+  }
+
+  AdapterConfig config() {
+    return config;
+  }
+
+  void config(AdapterConfig other) {
+    config = other;
+  }
+
+  /** Layers with a branch, stacked parameters included, by path. */
+  Map<String, Adaptable> adapted() {
+    return adapted;
+  }
+
+  List<String> parameters() {
+    return parameters;
+  }
+
+  /** Layers that are trained whole, by path. */
+  Map<String, Adaptable> saved() {
+    return saved;
+  }
+
+  /** All layers that hold something of this adapter, by path. */
+  Map<String, Adaptable> layers() {
+    var all = new LinkedHashMap<>(adapted);
+    all.putAll(saved);
+    return all;
+  }
+
+  /** What this adapter put on a layer. */
+  Adapter on(Adaptable layer) {
+    return Objects.requireNonNull(layer.adapters().find(name), name);
+  }
+
+  @Nullable BaseBiases biases() {
+    return biases;
+  }
+
+  void biases(BaseBiases own) {
+    biases = own;
+  }
+
+  void trainable(boolean on) {
+    layers().values().forEach(layer -> on(layer).trainable(on));
+    if (biases != null) {
+      biases.trainable(on);
+    }
+  }
+
+  Attached attached(List<String> warnings) {
+    var modules = new ArrayList<>(adapted.keySet());
+    modules.removeAll(parameters);
+    return new Attached(name, config, modules, parameters, List.copyOf(saved.keySet()), warnings);
+  }
+}

@@ -1,0 +1,85 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+
+/** Filling adapters with saved tensors. */
+final class Loading {
+
+  private Loading() {}
+
+  /** Fills adapters that are made and not yet on the model. */
+  static AdapterTensors.Fit fill(
+      Attaching attaching,
+      AdapterTensors tensors,
+      Map<String, Tensor> saved,
+      LoadOptions options,
+      Map<String, Adaptable> bases) {
+    AdapterTensors.Fit fit = tensors.fit(saved, options.keyMapping(), bases);
+    AdapterTensors.requireFit(fit, options.ignoreMismatched(), options.strict());
+    // What the file lacks starts as a new adapter would.
+    fit.incomplete.forEach(path -> attaching.remake(path, InitSource.seeded(0)));
+    try (var _ = new NoGradGuard();
+        var _ = new PointerScope()) {
+      fit.byLayer.forEach(
+          (path, values) -> {
+            Adapter adapter = Objects.requireNonNull(attaching.made().get(path), path);
+            try {
+              adapter.load(values);
+            } catch (IllegalArgumentException e) {
+              throw new StateMismatchException(path + ": " + e.getMessage());
+            }
+          });
+    }
+    return fit;
+  }
+
+  /** Takes over base embeddings that were saved along, where they differ from the model's. */
+  static List<String> embeddings(AdapterTensors.Fit fit, Map<String, Adaptable> bases) {
+    var warnings = new ArrayList<String>();
+    var changed = new LinkedHashMap<Adaptable, Tensor>();
+    try (var _ = new PointerScope();
+        var _ = new NoGradGuard()) {
+      fit.embeddings.forEach(
+          (path, weight) -> {
+            Adaptable layer = Objects.requireNonNull(bases.get(path));
+            Tensor own = layer.originalWeight();
+            Tensor cast = weight.to(own.scalar_type().intern());
+            if (!cast.equal(own)) { // waits for the device: once an embedding
+              changed.put(layer, cast.clone());
+              warnings.add(
+                  "%s of the base is replaced by the weight that was saved with the adapter"
+                      .formatted(path));
+            }
+          });
+      changed.forEach(Adaptable::rebase);
+    }
+    return warnings;
+  }
+
+  static List<String> warnings(AdapterTensors.Fit fit) {
+    var warnings = new ArrayList<String>();
+    if (!fit.missing.isEmpty()) {
+      warnings.add(
+          "%d tensors are missing and start anew, the first is %s"
+              .formatted(fit.missing.size(), fit.missing.first()));
+    }
+    if (!fit.unexpected.isEmpty()) {
+      warnings.add(
+          "%d tensors belong to no layer of this adapter, the first is %s"
+              .formatted(fit.unexpected.size(), fit.unexpected.first()));
+    }
+    if (!fit.mismatched.isEmpty()) {
+      warnings.add("passed over: " + String.join("; ", fit.mismatched.values()));
+    }
+    return warnings;
+  }
+}

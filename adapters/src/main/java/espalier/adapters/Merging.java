@@ -1,0 +1,119 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.AdapterStack;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+
+/** Merging over a whole model: all layers or none. */
+final class Merging {
+
+  private final AdapterSet set;
+
+  Merging(AdapterSet set) {
+    this.set = set;
+  }
+
+  MergeResult merge(List<String> names, boolean safe) {
+    var warnings = new ArrayList<String>();
+    List<String> before = set.merged();
+    List<String> added = names.stream().filter(n -> !before.contains(n)).distinct().toList();
+    if (added.size() < names.size()) {
+      warnings.add("%s is merged already and is passed over".formatted(before));
+    }
+    Map<String, Adaptable> layers = set.layersOf(added);
+    List<List<String>> untied = untied(layers.keySet());
+    if (!untied.isEmpty()) {
+      warnings.add(
+          "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
+              .formatted(untied));
+    }
+    refuse(layers, added);
+    allOrNone(layers, added, safe);
+    return new MergeResult(added, untied, AdapterSet.told(warnings));
+  }
+
+  private List<List<String>> untied(Collection<String> paths) {
+    return set.facts().tied().stream()
+        .filter(group -> group.stream().anyMatch(paths::contains))
+        .toList();
+  }
+
+  private static void refuse(Map<String, Adaptable> layers, List<String> names) {
+    var refusals = new ArrayList<String>();
+    layers.forEach(
+        (path, layer) -> {
+          for (String name : names) {
+            Adapter adapter = layer.adapters().find(name);
+            String refusal = adapter == null ? null : adapter.mergeRefusal();
+            if (refusal != null) {
+              refusals.add("%s at %s: %s".formatted(name, path, refusal));
+            }
+          }
+        });
+    if (!refusals.isEmpty()) {
+      throw new UnsupportedAdapterException(
+          refusals.size() == 1
+              ? refusals.getFirst()
+              : "%s; and %d more layers".formatted(refusals.getFirst(), refusals.size() - 1));
+    }
+  }
+
+  /** Computes all merged weights, and only then puts them in place. */
+  private static void allOrNone(Map<String, Adaptable> layers, List<String> names, boolean safe) {
+    var merges = new LinkedHashMap<String, AdapterStack.Merge>();
+    try {
+      layers.forEach(
+          (path, layer) -> {
+            AdapterStack.Merge merge = layer.adapters().prepareMerge(names);
+            if (merge == null) {
+              return;
+            }
+            merges.put(path, merge);
+            if (safe && !merge.finite()) {
+              throw new NotFiniteException(
+                  "%s: merging %s gives entries that are not finite; nothing was merged"
+                      .formatted(path, names));
+            }
+          });
+      merges.values().forEach(AdapterStack.Merge::commit);
+    } finally {
+      merges.values().forEach(AdapterStack.Merge::close);
+    }
+  }
+
+  /** Drops all adapters and makes the present weights the model's own. */
+  void settle() {
+    set.allLayers().values().forEach(layer -> layer.adapters().settle());
+    set.entries()
+        .values()
+        .forEach(
+            entry -> {
+              BaseBiases biases = entry.biases();
+              if (biases != null) {
+                biases.trainable(false);
+                biases.close();
+              }
+            });
+    set.clear();
+  }
+
+  /** Drops all adapters; returns warnings. */
+  List<String> unload() {
+    var warnings = new ArrayList<String>();
+    set.entries()
+        .forEach(
+            (name, entry) -> {
+              if (entry.biases() != null) {
+                warnings.add("the biases that %s trained stay in the model".formatted(name));
+              }
+            });
+    set.unmerge();
+    settle();
+    return AdapterSet.told(warnings);
+  }
+}

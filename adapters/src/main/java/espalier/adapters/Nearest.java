@@ -1,0 +1,58 @@
+package espalier.adapters;
+
+import java.util.Collection;
+import java.util.Map;
+import java.util.TreeMap;
+
+/** What the user may have meant by a name that matches no layer. */
+final class Nearest {
+
+  private Nearest() {}
+
+  /** A clause such as {@code nearest is q_proj (30 layers)}. */
+  static String to(String entry, Collection<String> paths) {
+    String wanted = last(entry);
+    Map<String, Integer> counts = new TreeMap<>();
+    paths.forEach(path -> counts.merge(last(path), 1, Integer::sum));
+    String best = "";
+    int distance = Integer.MAX_VALUE;
+    for (String name : counts.keySet()) {
+      int d = distance(wanted, name);
+      if (d < distance) {
+        distance = d;
+        best = name;
+      }
+    }
+    if (distance <= Math.max(2, wanted.length() / 3)) {
+      int count = counts.getOrDefault(best, 0);
+      return "nearest is %s (%d layer%s)".formatted(best, count, count == 1 ? "" : "s");
+    }
+    return "the model has " + String.join(", ", counts.keySet());
+  }
+
+  private static String last(String path) {
+    return path.substring(path.lastIndexOf('.') + 1);
+  }
+
+  /** Edits (insert, delete, replace, swap of neighbours) from one word to the other. */
+  private static int distance(String a, String b) {
+    int[][] d = new int[a.length() + 1][b.length() + 1];
+    for (int i = 0; i <= a.length(); i++) {
+      for (int j = 0; j <= b.length(); j++) {
+        if (i == 0 || j == 0) {
+          d[i][j] = i + j;
+          continue;
+        }
+        int replace = d[i - 1][j - 1] + (a.charAt(i - 1) == b.charAt(j - 1) ? 0 : 1);
+        d[i][j] = Math.min(replace, Math.min(d[i - 1][j], d[i][j - 1]) + 1);
+        if (i > 1
+            && j > 1
+            && a.charAt(i - 1) == b.charAt(j - 2)
+            && a.charAt(i - 2) == b.charAt(j - 1)) {
+          d[i][j] = Math.min(d[i][j], d[i - 2][j - 2] + 1);
+        }
+      }
+    }
+    return d[a.length()][b.length()];
+  }
+}

@@ -1,0 +1,41 @@
+package espalier.adapters;
+
+import espalier.nn.Layer;
+import java.util.List;
+
+/**
+ * The layers of a model that a config means.
+ *
+ * @param targets the config's targets with the names written out, as they go into the file
+ * @param modules paths of the layers that get an adapter, in the model's order
+ * @param parameters paths of the stacked parameters that get one
+ * @param saved paths of the layers that are trained and saved whole
+ * @param unmatched names that match no layer
+ * @param warnings what the user should know, sentences
+ */
+public record Resolution(
+    Targets targets,
+    List<String> modules,
+    List<String> parameters,
+    List<String> saved,
+    List<String> unmatched,
+    List<String> warnings) {
+
+  /** Copies the lists. */
+  public Resolution {
+    modules = List.copyOf(modules);
+    parameters = List.copyOf(parameters);
+    saved = List.copyOf(saved);
+    unmatched = List.copyOf(unmatched);
+    warnings = List.copyOf(warnings);
+  }
+
+  /**
+   * Finds the layers; the model is not changed.
+   *
+   * @throws TargetException if there are none
+   */
+  public static Resolution of(Layer model, ModelFacts facts, AdapterConfig config) {
+    return new TargetResolver(model, facts, config).resolve();
+  }
+}

@@ -1,0 +1,374 @@
+package espalier.adapters;
+
+import espalier.nn.Adaptable;
+import espalier.nn.ExpertWeight;
+import espalier.nn.Layer;
+import espalier.nn.Linear;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import java.util.Set;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
+
+/** Finds the layers that a config means. */
+final class TargetResolver {
+
+  private static final Pattern FIRST_NUMBER = Pattern.compile(".*?\\.[^.]*\\.(\\d+)\\.");
+
+  private final Map<String, Layer> layers = new LinkedHashMap<>(); // without stacked parameters
+  private final Map<String, Layer> stacked = new LinkedHashMap<>();
+  private final ModelFacts facts;
+  private final AdapterConfig config;
+  private final Targets targets;
+  private final List<String> saved; // names, with those of the task
+  private final List<String> unused = new ArrayList<>();
+  private final List<String> warnings = new ArrayList<>();
+
+  TargetResolver(Layer model, ModelFacts facts, AdapterConfig config) {
+    model
+        .layers()
+        .forEach((path, l) -> (l instanceof ExpertWeight ? stacked : layers).put(path, l));
+    this.facts = facts;
+    this.config = config;
+    targets = config.targets();
+    var names = new LinkedHashSet<String>();
+    names.addAll(Objects.requireNonNullElse(targets.saved(), List.of()));
+    TaskType task = config.head().taskType();
+    names.addAll(task == null ? List.of() : task.heads());
+    saved = List.copyOf(names);
+  }
+
+  Resolution resolve() {
+    Modules chosen = shortened(concrete(targets.modules()));
+    List<String> wanted = layers.keySet().stream().filter(p -> chooses(chosen, p)).toList();
+    List<String> modules = wanted.stream().filter(p -> !excluded(p)).toList();
+    List<String> parameters = parameters();
+    if (modules.isEmpty() && parameters.isEmpty()) {
+      throw nothing(chosen, wanted);
+    }
+    warnAboutUnused(chosen, modules, parameters);
+    List<String> whole = saved();
+    boolean transposed =
+        modules.stream()
+            .anyMatch(p -> layers.get(p) instanceof Linear linear && linear.transposed());
+    List<String> names = targets.saved() == null && saved.isEmpty() ? null : saved;
+    return new Resolution(
+        targets.withModules(chosen).withSaved(names).withFanInFanOut(transposed),
+        modules,
+        parameters,
+        whole,
+        unused,
+        warnings);
+  }
+
+  // ---- which names
+
+  private Modules concrete(Modules modules) {
+    return switch (modules) {
+      case Modules.AllLinear() -> new Modules.Named(linear());
+      case Modules.ByArchitecture() -> usual();
+      case Modules.Named named -> named;
+      case Modules.Matching matching -> matching;
+    };
+  }
+
+  private Modules usual() {
+    Modules usual = Architectures.usual(facts.modelType());
+    if (usual != null) {
+      return usual;
+    }
+    if (targets.parameters() != null) {
+      return new Modules.Named(List.of());
+    }
+    throw new ConfigException(
+        "target_modules is not set and nothing is known about the model type %s; name target_modules, such as all-linear, or target_parameters"
+            .formatted(facts.modelType()));
+  }
+
+  private List<String> linear() {
+    Set<String> names = new LinkedHashSet<>();
+    layers.forEach(
+        (path, layer) -> {
+          if (layer instanceof Linear) {
+            names.add(path);
+          }
+        });
+    if (facts.outputHead() != null) {
+      names.remove(facts.outputHead());
+    } else if (config.head().taskType() == TaskType.SEQ_CLS) {
+      Stream.of("score", "classifier")
+          .filter(layers::containsKey)
+          .findFirst()
+          .ifPresent(names::remove);
+    }
+    return List.copyOf(names);
+  }
+
+  private Modules shortened(Modules modules) {
+    return modules instanceof Modules.Named(var names)
+        ? new Modules.Named(Suffixes.shortened(names, withContainers()))
+        : modules;
+  }
+
+  /** All paths and what stands above them, as the reference has a module for each of them. */
+  private Collection<String> withContainers() {
+    Set<String> all = new LinkedHashSet<>();
+    for (String path : layers.keySet()) {
+      for (int dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
+        all.add(path.substring(0, dot));
+      }
+      all.add(path);
+    }
+    return all;
+  }
+
+  // ---- which layers
+
+  private boolean chooses(Modules modules, String path) {
+    return switch (modules) {
+      case Modules.Matching matching -> matching.matches(path, "target_modules");
+      case Modules.Named named ->
+          named.names().contains(path) || (named.matches(path) && inChosenBlock(path));
+      case Modules.AllLinear(), Modules.ByArchitecture() -> false; // made concrete before
+    };
+  }
+
+  private boolean inChosenBlock(String path) {
+    OneOrMany<Integer> blocks = targets.layers();
+    if (blocks == null || blocks.isEmpty()) {
+      return true;
+    }
+    Integer index = block(path);
+    return index != null && blocks.values().contains(index);
+  }
+
+  private @Nullable Integer block(String path) {
+    OneOrMany<String> names = targets.layersPattern();
+    List<Pattern> patterns =
+        names == null || names.isEmpty()
+            ? List.of(FIRST_NUMBER)
+            : names.values().stream()
+                .map(
+                    n -> PythonRegex.compile("(?:.*?\\.|^)" + n + "\\.(\\d+)\\.", "layers_pattern"))
+                .toList();
+    for (Pattern pattern : patterns) {
+      Matcher matcher = pattern.matcher(path);
+      if (matcher.lookingAt()) {
+        return Integer.valueOf(matcher.group(matcher.groupCount()));
+      }
+    }
+    return null;
+  }
+
+  private boolean excluded(String path) {
+    boolean named =
+        switch (targets.exclude()) {
+          case Modules.Named n -> n.matches(path);
+          case Modules.Matching m -> m.matches(path, "exclude_modules");
+          case null, default -> false;
+        };
+    return named || belowSaved(path);
+  }
+
+  private boolean belowSaved(String path) {
+    for (int end = path.length(); end > 0; end = path.lastIndexOf('.', end - 1)) {
+      String above = path.substring(0, end);
+      if (saved.stream().anyMatch(name -> Modules.endsWith(above, name))) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private List<String> parameters() {
+    List<String> names = Objects.requireNonNullElse(targets.parameters(), List.of());
+    var found = new ArrayList<String>();
+    stacked.forEach(
+        (path, _) -> {
+          if (names.stream().anyMatch(name -> Modules.endsWith(path, name))) {
+            if (!path.contains(".")) {
+              throw new UnsupportedAdapterException(
+                  "target_parameters has %s, which is a parameter of the model itself; only parameters of a layer can be adapted"
+                      .formatted(path));
+            }
+            found.add(path);
+          }
+        });
+    layers.forEach(
+        (path, layer) ->
+            layer
+                .parameters()
+                .keySet()
+                .forEach(
+                    parameter -> {
+                      String full = Layer.join(path, parameter);
+                      if (names.stream().anyMatch(name -> Modules.endsWith(full, name))) {
+                        throw new UnsupportedAdapterException(
+                            "target_parameters has %s, which is a parameter of a %s; name %s in target_modules instead"
+                                .formatted(full, layer.typeName(), path));
+                      }
+                    }));
+    return found;
+  }
+
+  /** The layers with a weight of their own at or below the names to save. */
+  private List<String> saved() {
+    var found = new LinkedHashSet<String>();
+    for (String name : saved) {
+      List<String> matches =
+          layers.keySet().stream().filter(path -> Modules.endsWith(path, name)).toList();
+      if (matches.isEmpty()
+          && targets.saved() != null
+          && targets.saved().contains(name)
+          && !heads().contains(name)) {
+        unused.add(name);
+        warnings.add(
+            "modules_to_save has %s, which matches no layer; %s".formatted(name, nearest(name)));
+      }
+      matches.forEach(path -> below(path, found));
+    }
+    return List.copyOf(found);
+  }
+
+  private List<String> heads() {
+    TaskType task = config.head().taskType();
+    return task == null ? List.of() : task.heads();
+  }
+
+  private void below(String top, Set<String> found) {
+    int before = found.size();
+    boolean known = found.contains(top);
+    Stream.of(layers, stacked)
+        .flatMap(map -> map.entrySet().stream())
+        .filter(e -> e.getKey().equals(top) || e.getKey().startsWith(top + "."))
+        .forEach(
+            e -> {
+              if (e.getValue() instanceof Adaptable) {
+                found.add(e.getKey());
+              } else if (!e.getValue().parameters().isEmpty()) {
+                throw new UnsupportedAdapterException(
+                    "modules_to_save reaches %s, a %s, which can not be trained whole; name the layers around it"
+                        .formatted(e.getKey(), e.getValue().typeName()));
+              }
+            });
+    if (found.size() == before && !known) {
+      boolean all = layers.keySet().stream().anyMatch(p -> found.contains(p) && p.startsWith(top));
+      if (!all) {
+        throw new TargetException(
+            "modules_to_save has %s, which has no weight of its own and none below; name a layer that has one"
+                .formatted(top));
+      }
+    }
+  }
+
+  // ---- what to tell
+
+  private TargetException nothing(Modules chosen, List<String> wanted) {
+    String shown = Targets.show(chosen);
+    if (chosen instanceof Modules.Named(var names)
+        && names.isEmpty()
+        && targets.parameters() == null) {
+      return new TargetException(
+          "neither target_modules nor target_parameters names anything; name layers, such as"
+              + " all-linear");
+    }
+    if (chosen instanceof Modules.Named(var names) && names.isEmpty()) {
+      return new TargetException(
+          "target_parameters %s matches no stacked parameter; the model has %s"
+              .formatted(targets.parameters(), stacked.keySet()));
+    }
+    if (!wanted.isEmpty()) {
+      List<String> unmatched = unmatched(chosen);
+      String rest =
+          unmatched.isEmpty()
+              ? ""
+              : " and %s matches no layer, %s".formatted(unmatched, nearest(unmatched.getFirst()));
+      return new TargetException(
+          "all %d layers that target_modules %s names are excluded by exclude_modules %s or are in modules_to_save %s%s; exclude less"
+              .formatted(wanted.size(), shown, Targets.show(targets.exclude()), saved, rest));
+    }
+    String entry = chosen instanceof Modules.Named(var names) ? names.getFirst() : "";
+    String hint =
+        chosen instanceof Modules.Matching
+            ? "a regular expression must match the whole path, such as " + example()
+            : nearest(entry);
+    String blocks =
+        targets.layers() == null
+            ? ""
+            : "; layers_to_transform %s%s limits the layers"
+                .formatted(
+                    targets.layers().values(),
+                    targets.layersPattern() == null
+                        ? ""
+                        : " with layers_pattern " + targets.layersPattern().values());
+    return new TargetException(
+        "target_modules %s matches no layer; %s%s".formatted(shown, hint, blocks));
+  }
+
+  private String nearest(String name) {
+    return Nearest.to(
+        name, layers.keySet().stream().filter(p -> layers.get(p) instanceof Adaptable).toList());
+  }
+
+  private String example() {
+    return layers.entrySet().stream()
+        .filter(e -> e.getValue() instanceof Linear)
+        .map(Map.Entry::getKey)
+        .findFirst()
+        .orElse("layers.0.proj");
+  }
+
+  private List<String> unmatched(Modules chosen) {
+    return chosen instanceof Modules.Named(var names)
+        ? names.stream()
+            .filter(name -> layers.keySet().stream().noneMatch(p -> Modules.endsWith(p, name)))
+            .toList()
+        : List.of();
+  }
+
+  private void warnAboutUnused(Modules chosen, List<String> modules, List<String> parameters) {
+    List<String> unmatched = unmatched(chosen);
+    if (!unmatched.isEmpty()) {
+      unused.addAll(unmatched);
+      warnings.add(
+          "target_modules %s matches no layer; %s"
+              .formatted(unmatched, nearest(unmatched.getFirst())));
+    }
+    if (targets.exclude() != null && layers.keySet().stream().noneMatch(this::excluded)) {
+      warnings.add(
+          "exclude_modules %s excludes nothing".formatted(Targets.show(targets.exclude())));
+    }
+    if (modules.isEmpty() && !(chosen instanceof Modules.Named(var names) && names.isEmpty())) {
+      warnings.add("target_modules names no layer; only target_parameters are adapted");
+    }
+    List<String> asked = targets.parameters();
+    if (asked != null && !asked.isEmpty() && parameters.isEmpty()) {
+      warnings.add(
+          "target_parameters %s matches no stacked parameter; only target_modules are adapted"
+              .formatted(asked));
+    }
+    config
+        .patterns()
+        .forEach(
+            (field, pattern) -> {
+              List<String> keys =
+                  pattern.entries().keySet().stream()
+                      .filter(
+                          key ->
+                              Stream.concat(modules.stream(), parameters.stream())
+                                  .noneMatch(path -> PathMap.hits(key, path)))
+                      .sorted()
+                      .toList();
+              if (!keys.isEmpty()) {
+                warnings.add("%s has %s, which hits no targeted layer".formatted(field, keys));
+              }
+            });
+  }
+}

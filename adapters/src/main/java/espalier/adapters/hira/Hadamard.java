@@ -1,0 +1,204 @@
+package espalier.adapters.hira;
+
+import static org.bytedeco.pytorch.global.torch.addmm;
+import static org.bytedeco.pytorch.global.torch.addmm_out;
+import static org.bytedeco.pytorch.global.torch.cat;
+import static org.bytedeco.pytorch.global.torch.mm_out;
+
+import espalier.nn.CustomFunction;
+import espalier.nn.Linear;
+import java.util.Arrays;
+import java.util.List;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.ScalarTypeOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Products with a weight that is multiplied entry by entry by a low-rank matrix, W ⊙ PQ, which is
+ * never kept: one autograd node saves x and the factors and forms the matrix again in backward.
+ *
+ * <pre>
+ *     E = W ⊙ (1 + PQ)     y = x Eᵀ     dx = g E     G = (gᵀ x) ⊙ W     dP = G Qᵀ     dQ = Pᵀ G
+ * </pre>
+ *
+ * <p>In float32 the matrix goes by blocks of rows, so that the scratch stays small. In half
+ * precision the base and the branch are two products, because 1 + M rounds to 1 for |M| below 2⁻⁹
+ * and would erase a young adapter; only dx, where that does no harm, uses the sum.
+ */
+public final class Hadamard {
+
+  /** Entries of W that are formed at once: 16 MB in float32. */
+  private static final long BLOCK = 1 << 22;
+
+  private final Linear layer;
+  private final Tensor w; // [m, n]
+  private final boolean half;
+  private final boolean withBase;
+  private final long out; // rows of w, which a scope may have freed by the time of backward
+  private final long rows; // of a block
+
+  Hadamard(Linear layer, boolean withBase, long block) {
+    this.layer = layer;
+    this.withBase = withBase;
+    w = layer.originalWeight();
+    half =
+        w.scalar_type().intern() == ScalarType.BFloat16
+            || w.scalar_type().intern() == ScalarType.Half;
+    out = w.size(0);
+    rows = Math.clamp(block / Math.max(1, w.size(1)), 1, out);
+  }
+
+  /**
+   * The layer's output and the branch together: x Wᵀ + bias + x (W ⊙ PQ)ᵀ.
+   *
+   * @param x [..., n]
+   * @param p [m, r]
+   * @param q [r, n]
+   * @return [..., m]
+   */
+  public static Tensor whole(Linear layer, Tensor x, Tensor p, Tensor q) {
+    if (!layer.adapters().merged().isEmpty()) { // the base is no longer the W of the branch
+      return layer.base(x).add(branch(layer, x, p, q));
+    }
+    return new Hadamard(layer, true, BLOCK).apply(x, p, q);
+  }
+
+  /** The branch alone: x (W ⊙ PQ)ᵀ, in the dtype of x. */
+  public static Tensor branch(Linear layer, Tensor x, Tensor p, Tensor q) {
+    return new Hadamard(layer, false, BLOCK).apply(x, p, q);
+  }
+
+  Tensor apply(Tensor x, Tensor p, Tensor q) {
+    Tensor flat = x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
+    List<Tensor> inputs = List.of(flat, p, q);
+    boolean oneToken = flat.size(0) == 1 && !CustomFunction.needed(inputs);
+    boolean[] wanted = {flat.requires_grad(), p.requires_grad(), q.requires_grad()};
+    Tensor y =
+        CustomFunction.apply(
+            inputs,
+            List.of(flat, p, q, w),
+            () -> oneToken ? token(flat, p, q) : forward(flat, p, q),
+            (g, saved) -> backward(g, saved, wanted));
+    if (x.dim() == 2) {
+      return y;
+    }
+    long[] shape = new long[(int) x.dim()];
+    Arrays.setAll(shape, i -> x.size(i));
+    shape[shape.length - 1] = w.size(0);
+    return y.view(shape);
+  }
+
+  private Tensor forward(Tensor x, Tensor p, Tensor q) {
+    long m = w.size(0);
+    Tensor bias = withBase ? layer.bias() : null;
+    if (half) {
+      Tensor delta = w.new_empty(m, w.size(1));
+      blocks(
+          (from, length) ->
+              delta.narrow(0, from, length).copy_(matrix(w, p, q, from, length, false)));
+      return withBase ? layer.base(x).addmm_(x, delta.t()) : x.mm(delta.t());
+    }
+    if (rows >= m) {
+      return product(x, matrix(w, p, q, 0, m, withBase), bias);
+    }
+    Tensor y = x.new_empty(x.size(0), m);
+    blocks(
+        (from, length) -> {
+          Tensor e = matrix(w, p, q, from, length, withBase).t();
+          Tensor part = y.narrow(1, from, length);
+          if (bias == null) {
+            mm_out(part, x, e);
+          } else {
+            addmm_out(part, bias.narrow(0, from, length), x, e);
+          }
+        });
+    return y;
+  }
+
+  private static Tensor product(Tensor x, Tensor e, @Nullable Tensor bias) {
+    return bias == null ? x.mm(e.t()) : addmm(bias, x, e.t());
+  }
+
+  /** Rows of W ⊙ PQ, or of W ⊙ (1 + PQ), in float32 or wider. */
+  private static Tensor matrix(
+      Tensor w, Tensor p, Tensor q, long from, long length, boolean plusOne) {
+    ScalarType wide =
+        w.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+    Tensor m = p.narrow(0, from, length).to(wide).mm(q.to(wide));
+    return (plusOne ? m.add_(new Scalar(1)) : m).mul_(w.narrow(0, from, length));
+  }
+
+  private interface Block {
+    void at(long from, long length);
+  }
+
+  private void blocks(Block body) {
+    for (long from = 0; from < out; from += rows) {
+      try (var _ = new PointerScope()) {
+        body.at(from, Math.min(rows, out - from));
+      }
+    }
+  }
+
+  private List<@Nullable Tensor> backward(Tensor g, List<Tensor> saved, boolean[] wanted) {
+    Tensor x = saved.get(0);
+    Tensor p = saved.get(1);
+    Tensor q = saved.get(2);
+    Tensor weight = saved.get(3);
+    boolean factors = wanted[1] || wanted[2];
+    ScalarType wide =
+        weight.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+    Tensor dx = wanted[0] && !half ? x.new_zeros(x.size(0), x.size(1)) : null;
+    Tensor e = wanted[0] && half ? weight.new_empty(weight.size(0), weight.size(1)) : null;
+    Tensor dp = p.new_empty(p.size(0), p.size(1));
+    Tensor dq = q.to(wide).new_zeros(q.size(0), q.size(1));
+    blocks(
+        (from, length) -> {
+          Tensor part = g.narrow(1, from, length);
+          if (dx != null) {
+            dx.addmm_(part, matrix(weight, p, q, from, length, withBase));
+          } else if (e != null) {
+            e.narrow(0, from, length).copy_(matrix(weight, p, q, from, length, withBase));
+          }
+          if (factors) {
+            Tensor gm = part.t().mm(x).to(wide).mul_(weight.narrow(0, from, length));
+            dp.narrow(0, from, length).copy_(gm.mm(q.to(wide).t()));
+            dq.addmm_(p.narrow(0, from, length).to(wide).t(), gm);
+          }
+        });
+    Tensor toX = e == null ? dx : g.mm(e);
+    return Arrays.asList(
+        toX, wanted[1] ? dp : null, wanted[2] ? dq.to(q.scalar_type().intern()) : null);
+  }
+
+  /**
+   * One token: x Wᵀ and the r rows of (Q ⊙ x) Wᵀ in one product, which reads W once and forms no
+   * matrix of its size; then y = first row + Σ P[:, k] ⊙ row k.
+   */
+  private Tensor token(Tensor x, Tensor p, Tensor q) {
+    var rows = new TensorVector();
+    rows.push_back(x);
+    rows.push_back(q.mul(x).to(x.scalar_type().intern()));
+    Tensor products = cat(rows, 0).mm(w.t()); // [r + 1, m]
+    Tensor branch =
+        products
+            .narrow(0, 1, q.size(0))
+            .mul(p.t())
+            .sum(new long[] {0}, true, new ScalarTypeOptional());
+    if (!withBase) {
+      return branch.to(x.scalar_type().intern());
+    }
+    Tensor y = branch.add_(products.narrow(0, 0, 1));
+    Tensor bias = layer.bias();
+    return (bias == null ? y : y.add_(bias)).to(x.scalar_type().intern());
+  }
+
+  /** The formula as autograd sees it, for comparison. */
+  static Tensor plain(Linear layer, Tensor x, Tensor p, Tensor q) {
+    return layer.base(x).add(x.matmul(layer.originalWeight().mul(p.matmul(q)).t()));
+  }
+}

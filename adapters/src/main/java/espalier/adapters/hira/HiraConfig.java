@@ -1,0 +1,154 @@
+package espalier.adapters.hira;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.ConfigHead;
+import espalier.adapters.PathMap;
+import espalier.adapters.Targets;
+import espalier.adapters.UnsupportedAdapterException;
+import espalier.adapters.Violations;
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Convolution;
+import espalier.nn.Embedding;
+import espalier.nn.Init;
+import espalier.nn.Linear;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * Settings of HiRA.
+ *
+ * @param head what all methods say
+ * @param targets the layers that get the branch
+ * @param r rank of A [r, in] and B [out, r]; the update W ⊙ BA may be of full rank
+ * @param dropout probability that an input feature is dropped before the branch, in [0, 1]
+ * @param init how the factors start
+ * @param rankPattern ranks by path
+ * @param likeReference whether to repeat two slips of the reference, for comparing with it: it
+ *     ignores {@code rankPattern} for a layer's first adapter, and does not scale the branch of an
+ *     embedding that scales its output. Never saved
+ */
+public record HiraConfig(
+    ConfigHead head,
+    Targets targets,
+    int r,
+    double dropout,
+    HiraInit init,
+    PathMap<Integer> rankPattern,
+    boolean likeReference)
+    implements AdapterConfig {
+
+  /** Checks the numbers. */
+  public HiraConfig {
+    var wrong =
+        new Violations()
+            .unless(r >= 1, "r is %d but a rank is 1 or more; 32 is the method's default", r)
+            .unless( // written so that NaN is refused too
+                dropout >= 0 && dropout <= 1,
+                "hira_dropout is %s but must lie in [0, 1]; 0 turns it off",
+                dropout);
+    rankPattern
+        .entries()
+        .forEach(
+            (key, rank) ->
+                wrong.unless(
+                    rank >= 1, "rank_pattern has %d for %s but a rank is 1 or more", rank, key));
+    wrong.raise();
+  }
+
+  /** The method's defaults: r 32, no dropout, the architecture's usual layers. */
+  public static HiraConfig defaults() {
+    return new HiraConfig(
+        ConfigHead.empty(),
+        Targets.byArchitecture(),
+        32,
+        0,
+        HiraInit.UNIFORM,
+        PathMap.empty(),
+        false);
+  }
+
+  /** The same config with another rank. */
+  public HiraConfig withR(int rank) {
+    return new HiraConfig(head, targets, rank, dropout, init, rankPattern, likeReference);
+  }
+
+  /** The same config with another dropout. */
+  public HiraConfig withDropout(double probability) {
+    return new HiraConfig(head, targets, r, probability, init, rankPattern, likeReference);
+  }
+
+  /** The same config with another start. */
+  public HiraConfig withInit(HiraInit start) {
+    return new HiraConfig(head, targets, r, dropout, start, rankPattern, likeReference);
+  }
+
+  /** The same config with other ranks by path; the first key that matches decides. */
+  public HiraConfig withRankPattern(Map<String, Integer> ranks) {
+    return new HiraConfig(head, targets, r, dropout, init, new PathMap<>(ranks), likeReference);
+  }
+
+  /** The same config with or without the reference's slips. */
+  public HiraConfig withLikeReference(boolean on) {
+    return new HiraConfig(head, targets, r, dropout, init, rankPattern, on);
+  }
+
+  @Override
+  public HiraConfig withHead(ConfigHead other) {
+    return new HiraConfig(other, targets, r, dropout, init, rankPattern, likeReference);
+  }
+
+  @Override
+  public HiraConfig withTargets(Targets other) {
+    return new HiraConfig(head, other, r, dropout, init, rankPattern, likeReference);
+  }
+
+  @Override
+  public HiraFormat format() {
+    return new HiraFormat();
+  }
+
+  @Override
+  public Map<String, PathMap<?>> patterns() {
+    return Map.of("rank_pattern", rankPattern);
+  }
+
+  int rankAt(Adaptable layer, String path) {
+    boolean first =
+        layer.adapters().all().values().stream()
+            .noneMatch(
+                a ->
+                    a instanceof HiraLinear
+                        || a instanceof HiraEmbedding
+                        || a instanceof HiraConvolution);
+    return likeReference && first ? r : rankPattern.at(path, r);
+  }
+
+  @Override
+  public Adapter create(Adaptable layer, String path, Init random) {
+    int rank = rankAt(layer, path);
+    return switch (layer) {
+      case Linear linear -> new HiraLinear(this, linear, rank, random);
+      case Embedding embedding -> new HiraEmbedding(this, embedding, rank, random);
+      case Convolution convolution -> {
+        if (convolution.geometry().groups() > 1) {
+          throw new UnsupportedAdapterException(
+              "%s is a %s in %d groups but HiRA needs one group; leave it out"
+                  .formatted(path, layer.typeName(), convolution.geometry().groups()));
+        }
+        yield new HiraConvolution(this, convolution, rank, random);
+      }
+      default ->
+          throw new UnsupportedAdapterException(
+              "%s is a %s but HiRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d and Conv3d; take it out of target_modules"
+                  .formatted(path, layer.typeName()));
+    };
+  }
+
+  @Override
+  public List<String> warnings(Adaptable layer) {
+    return layer instanceof Embedding && dropout > 0
+        ? List.of("hira_dropout has no effect on an embedding")
+        : List.of();
+  }
+}

@@ -1,0 +1,104 @@
+package espalier.adapters.hira;
+
+import static org.bytedeco.pytorch.global.torch.dropout;
+
+import espalier.nn.Adapter;
+import espalier.nn.Convolution;
+import espalier.nn.CustomFunction;
+import espalier.nn.Init;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/** HiRA on a convolution: the kernel gains W ⊙ BA, with A flattened over inputs and kernel. */
+public final class HiraConvolution extends Adapter {
+
+  private final Convolution layer;
+  private final double dropout;
+  private final Tensor a; // [r, in, k...]
+  private final Tensor b; // [out, r, 1...]
+
+  HiraConvolution(HiraConfig config, Convolution layer, int r, Init init) {
+    this.layer = layer;
+    dropout = config.dropout();
+    long[] aShape = new long[layer.dimensions() + 2];
+    aShape[0] = r;
+    aShape[1] = layer.in();
+    System.arraycopy(layer.kernel(), 0, aShape, 2, layer.dimensions());
+    long[] bShape = new long[aShape.length];
+    Arrays.fill(bShape, 1);
+    bShape[0] = layer.out();
+    bShape[1] = r;
+    var factors = HiraFactors.draw(config, init, aShape, bShape);
+    a = parameter("hira_A", factors.a());
+    b = parameter("hira_B", factors.b());
+  }
+
+  @Override
+  public Convolution layer() {
+    return layer;
+  }
+
+  @Override
+  public Tensor first(Tensor x) {
+    boolean half = wide(x).scalar_type().intern() != x.scalar_type().intern();
+    boolean alone = layer.adapters().merged().isEmpty();
+    return half || !alone || (dropout > 0 && training())
+        ? forward(x, layer.base(x))
+        : layer.base(x, kernel(true), layer.bias());
+  }
+
+  @Override
+  public Tensor forward(Tensor x, Tensor y) {
+    Tensor kept = dropout > 0 && training() ? dropout(x, dropout, true) : x;
+    return y.add(layer.base(kept, kernel(false).to(x.scalar_type().intern()), null))
+        .to(y.scalar_type().intern());
+  }
+
+  /** W ⊙ M or W ⊙ (1 + M), from a node that keeps the factors alone. */
+  private Tensor kernel(boolean plusOne) {
+    Tensor w = layer.originalWeight();
+    double s = scale();
+    return CustomFunction.apply(
+        List.of(a, b),
+        List.of(a, b, w),
+        () -> {
+          Tensor m = modulation();
+          return (plusOne ? m.add_(new Scalar(1)) : m).mul(w);
+        },
+        (g, saved) -> {
+          Tensor flatA = wide(saved.get(0)).flatten(1, -1);
+          Tensor flatB = wide(saved.get(1)).flatten(1, -1);
+          Tensor gm = times(wide(g).mul(saved.get(2)), s).flatten(1, -1); // [out, in·k]
+          ScalarType dtype = saved.get(0).scalar_type().intern();
+          return Arrays.asList(
+              flatB.t().matmul(gm).view_as(saved.get(0)).to(dtype),
+              gm.matmul(flatA.t()).view_as(saved.get(1)).to(dtype));
+        });
+  }
+
+  /** B·A in the shape of the kernel, without the kernel. */
+  public Tensor modulation() {
+    Tensor product = wide(b).flatten(1, -1).matmul(wide(a).flatten(1, -1));
+    return times(product, scale()).view_as(layer.originalWeight());
+  }
+
+  @Override
+  public Tensor deltaWeight() {
+    return modulation().mul(wide(layer.originalWeight()));
+  }
+
+  @Override
+  public boolean accepts(String name, long[] shape) {
+    return HiraFactors.accept(state().get(name), name, shape);
+  }
+
+  @Override
+  public void load(Map<String, Tensor> saved) {
+    super.load(saved);
+    HiraFactors.requireOneRank(a, b);
+  }
+}

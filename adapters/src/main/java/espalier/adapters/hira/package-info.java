@@ -1,0 +1,2 @@
+/** HiRA. Read {@link espalier.adapters.hira.HiraLinear} first. */
+package espalier.adapters.hira;

@@ -1,0 +1,174 @@
+package espalier.adapters.lora;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.BiasTraining;
+import espalier.adapters.ConfigHead;
+import espalier.adapters.PathMap;
+import espalier.adapters.Targets;
+import espalier.adapters.TokenRows;
+import espalier.adapters.Violations;
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Convolution;
+import espalier.nn.Embedding;
+import espalier.nn.ExpertWeight;
+import espalier.nn.Init;
+import espalier.nn.Linear;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Settings of LoRA.
+ *
+ * @param head what all methods say
+ * @param targets the layers concerned
+ * @param r rank of A [r, in] and B [out, r], 1 or more
+ * @param alpha numerator of the scaling
+ * @param dropout probability that an input feature is dropped before the branch, in [0, 1]
+ * @param rankPattern ranks by path
+ * @param alphaPattern alphas by path
+ * @param rslora whether the scaling is alpha / √r and not alpha / r
+ * @param init how the factors start
+ * @param variant what is computed
+ * @param bias which biases of the base train
+ * @param loraBias whether B has a trained bias
+ * @param tokens rows of embeddings that are trained by themselves, or null
+ * @param layerReplication ranges [start, end) of blocks that are strung together, or null
+ * @param ensureWeightTying whether layers that share a weight share what is trained on it
+ * @param qaloraGroupSize inputs that QALoRA averages
+ * @param megatron kept for the round trip
+ * @see <a href="https://arxiv.org/abs/2106.09685">LoRA</a>
+ * @see <a href="https://arxiv.org/abs/2312.03732">Rank-stabilised LoRA</a>
+ */
+public record LoraConfig(
+    ConfigHead head,
+    Targets targets,
+    int r,
+    double alpha,
+    double dropout,
+    PathMap<Integer> rankPattern,
+    PathMap<Double> alphaPattern,
+    boolean rslora,
+    LoraInit init,
+    LoraVariant variant,
+    BiasTraining bias,
+    boolean loraBias,
+    @Nullable TokenRows tokens,
+    @Nullable List<List<Integer>> layerReplication,
+    boolean ensureWeightTying,
+    int qaloraGroupSize,
+    Megatron megatron)
+    implements AdapterConfig {
+
+  private static final LoraConfig DEFAULTS = new LoraConfigBuilder().build();
+
+  /** Checks every rule that needs no model, and tells all that are broken. */
+  public LoraConfig {
+    layerReplication = layerReplication == null ? null : List.copyOf(layerReplication);
+    var wrong = new Violations();
+    LoraChecks.numbers(wrong, r, alpha, dropout, rankPattern, qaloraGroupSize);
+    LoraChecks.targets(wrong, targets);
+    LoraChecks.init(wrong, init);
+    LoraChecks.variant(wrong, variant);
+    LoraChecks.together(wrong, init, variant, loraBias, megatron);
+    LoraChecks.replication(wrong, layerReplication);
+    wrong.raise();
+  }
+
+  /** The reference's defaults: r 8, alpha 8, the architecture's usual layers. */
+  public static LoraConfig defaults() {
+    return DEFAULTS;
+  }
+
+  /** A builder that starts at the defaults. */
+  public static LoraConfigBuilder builder() {
+    return new LoraConfigBuilder();
+  }
+
+  /** A builder that starts here. */
+  public LoraConfigBuilder toBuilder() {
+    return new LoraConfigBuilder(this);
+  }
+
+  @Override
+  public LoraFormat format() {
+    return new LoraFormat();
+  }
+
+  @Override
+  public LoraConfig withHead(ConfigHead other) {
+    return toBuilder().head(other).build();
+  }
+
+  @Override
+  public LoraConfig withTargets(Targets other) {
+    return toBuilder().targets(other).build();
+  }
+
+  @Override
+  public Map<String, PathMap<?>> patterns() {
+    return Map.of("rank_pattern", rankPattern, "alpha_pattern", alphaPattern);
+  }
+
+  /** The rank at a path. */
+  public int rankAt(String path) {
+    return rankPattern.at(path, r);
+  }
+
+  /** The factor on B·A at a path. */
+  public double scalingAt(String path) {
+    double rank = rankAt(path);
+    return alphaPattern.at(path, alpha) / (rslora ? Math.sqrt(rank) : rank);
+  }
+
+  @Override
+  public Adapter create(Adaptable layer, String path, Init random) {
+    LoraSupport.require(this, layer, path);
+    return switch (layer) {
+      case Linear linear -> new LoraLinear(this, linear, path, random);
+      case Embedding embedding -> new LoraEmbedding(this, embedding, path, random);
+      case Convolution convolution -> new LoraConvolution(this, convolution, path, random);
+      case ExpertWeight weight -> new LoraExperts(this, weight, path, random);
+      default -> throw LoraSupport.unsupported(layer, path);
+    };
+  }
+
+  @Override
+  public List<String> warnings(Adaptable layer) {
+    var warnings = new ArrayList<String>();
+    if (loraBias && layer.bias() == null) {
+      warnings.add("lora_bias is set but the layer has no bias, so the adapter can not be merged");
+    }
+    if (layer instanceof Convolution convolution && convolution.geometry().groups() > 1) {
+      warnings.add("a convolution in groups can be adapted but not merged");
+    }
+    if (layer instanceof Embedding && dropout > 0) {
+      warnings.add("lora_dropout has no effect on an embedding");
+    }
+    return warnings;
+  }
+
+  @Override
+  public List<String> warnings(Map<String, AdapterConfig> others) {
+    var warnings = new ArrayList<String>();
+    others.forEach(
+        (name, other) -> {
+          if (changesBase() || (other instanceof LoraConfig lora && lora.changesBase())) {
+            warnings.add(
+                ("the base is not the one that both adapters were trained on: %s or this one starts"
+                        + " from factors that are taken out of the base")
+                    .formatted(name));
+          }
+        });
+    return warnings;
+  }
+
+  private boolean changesBase() {
+    return switch (init) {
+      case LoraInit.Pissa(), LoraInit.FastPissa(_), LoraInit.Olora(), LoraInit.Corda _ -> true;
+      default -> false;
+    };
+  }
+}

@@ -1,0 +1,146 @@
+package espalier.adapters.lora;
+
+import espalier.adapters.AdapterFormat;
+import espalier.adapters.BiasTraining;
+import espalier.adapters.ConfigException;
+import espalier.adapters.ConfigFields;
+import espalier.adapters.Targets;
+import espalier.adapters.TokenRows;
+import espalier.nn.Adaptable;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
+
+/** LoRA in {@code adapter_config.json}, field for field as PEFT's LoraConfig writes it. */
+public final class LoraFormat implements AdapterFormat<LoraConfig> {
+
+  @Override
+  public String peftType() {
+    return "LORA";
+  }
+
+  @Override
+  public Class<LoraConfig> configType() {
+    return LoraConfig.class;
+  }
+
+  @Override
+  public LoraConfig read(ConfigFields in) {
+    if (in.json("runtime_config") != null) {
+      in.warn("runtime_config belongs to one run and is left out");
+    }
+    Targets targets = in.targets().withParameters(in.textsOrNull("target_parameters"));
+    return LoraConfig.builder()
+        .head(in.head())
+        .targets(targets)
+        .r(in.integer("r", 8))
+        .alpha(in.number("lora_alpha", 8))
+        .dropout(in.number("lora_dropout", 0))
+        .rankPattern(in.integersByPath("rank_pattern").entries())
+        .alphaPattern(in.numbersByPath("alpha_pattern").entries())
+        .rslora(in.flag("use_rslora", false))
+        .init(LoraInitFields.read(in))
+        .variant(LoraVariantFields.read(in))
+        .bias(bias(in))
+        .loraBias(in.flag("lora_bias", false))
+        .tokens(tokens(in))
+        .layerReplication(replication(in))
+        .ensureWeightTying(in.flag("ensure_weight_tying", false))
+        .qaloraGroupSize(in.integer("qalora_group_size", 16))
+        .megatron(
+            new Megatron(in.json("megatron_config"), in.text("megatron_core", "megatron.core")))
+        .build();
+  }
+
+  @Override
+  public void write(LoraConfig config, ConfigFields out) {
+    out.head(peftType(), config.head()).targets(config.targets());
+    out.put("target_parameters", config.targets().parameters())
+        .put("r", config.r())
+        .putNumber("lora_alpha", config.alpha())
+        .put("lora_dropout", config.dropout())
+        .put("rank_pattern", config.rankPattern())
+        .put("alpha_pattern", config.alphaPattern())
+        .put("use_rslora", config.rslora())
+        .put("bias", written(config.bias()))
+        .put("lora_bias", config.loraBias())
+        .put("layer_replication", config.layerReplication())
+        .put("ensure_weight_tying", config.ensureWeightTying())
+        .put("qalora_group_size", config.qaloraGroupSize())
+        .put("megatron_config", config.megatron().config())
+        .put("megatron_core", config.megatron().core());
+    LoraInitFields.write(config.init(), out);
+    LoraVariantFields.write(config.variant(), out);
+    switch (config.tokens()) {
+      case null -> out.put("trainable_token_indices", (String) null);
+      case TokenRows.OfInput(var tokens) -> out.put("trainable_token_indices", tokens);
+      case TokenRows.OfLayers(var tokens) -> {
+        var nested = ConfigFields.empty();
+        tokens.forEach(nested::put);
+        out.putNested("trainable_token_indices", nested);
+      }
+    }
+  }
+
+  /** The word for a start, as {@code init_lora_weights} has it. */
+  static String word(LoraInit init) {
+    return LoraInitFields.word(init);
+  }
+
+  private static BiasTraining bias(ConfigFields in) {
+    return switch (in.text("bias", "none")) {
+      case "none" -> BiasTraining.NONE;
+      case "all" -> BiasTraining.ALL;
+      case "lora_only" -> BiasTraining.ADAPTED;
+      case String other ->
+          throw new ConfigException(
+              "bias is %s but none, all and lora_only are known".formatted(other));
+    };
+  }
+
+  private static String written(BiasTraining bias) {
+    return bias == BiasTraining.ADAPTED ? "lora_only" : bias.name().toLowerCase(Locale.ROOT);
+  }
+
+  private static @Nullable TokenRows tokens(ConfigFields in) {
+    JsonNode node = in.json("trainable_token_indices");
+    if (node == null) {
+      return null;
+    }
+    if (node.isArray()) {
+      return new TokenRows.OfInput(
+          List.copyOf(Objects.requireNonNull(in.integersOrNull("trainable_token_indices"))));
+    }
+    ConfigFields nested = Objects.requireNonNull(in.nested("trainable_token_indices"));
+    var layers = new LinkedHashMap<String, List<Integer>>();
+    for (Map.Entry<String, JsonNode> entry : node.properties()) {
+      List<Integer> rows = nested.integersOrNull(entry.getKey());
+      layers.put(entry.getKey(), rows == null ? List.of() : rows);
+    }
+    return new TokenRows.OfLayers(layers);
+  }
+
+  private static @Nullable List<List<Integer>> replication(ConfigFields in) {
+    JsonNode node = in.json("layer_replication");
+    if (node == null) {
+      return null;
+    }
+    var ranges = new ArrayList<List<Integer>>();
+    for (JsonNode range : node) {
+      var bounds = new ArrayList<Integer>();
+      range.forEach(bound -> bounds.add(bound.asInt(-1)));
+      ranges.add(List.copyOf(bounds));
+    }
+    return ranges;
+  }
+
+  @Override
+  public Map<String, String> keyPrefixes(Map<String, Adaptable> layers) {
+    return ExpertKeys.prefixes(layers);
+  }
+}

@@ -1,0 +1,2 @@
+/** LoRA. Read {@link espalier.adapters.lora.LoraLinear} first. */
+package espalier.adapters.lora;

@@ -1,0 +1,17 @@
+/**
+ * Adapter methods, their configs and formats, and attaching them to a model. Read {@link
+ * espalier.adapters.Adapters} first.
+ */
+@org.jspecify.annotations.NullMarked
+module espalier.adapters {
+  exports espalier.adapters;
+  exports espalier.adapters.catalog;
+  exports espalier.adapters.hira;
+  exports espalier.adapters.lora;
+
+  requires transitive espalier.nn;
+  requires transitive tools.jackson.databind;
+  requires org.bytedeco.javacpp;
+  requires org.bytedeco.pytorch;
+  requires static org.jspecify;
+}

@@ -1,0 +1,269 @@
+package espalier.adapters;
+
+import static espalier.adapters.Tree.there;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraInit;
+import espalier.nn.Rows;
+import espalier.nn.Scope;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+/** Layers that are trained whole, and biases of the base that are trained along. */
+class SavedAndBiasTest {
+
+  private static final String Q = "model.layers.0.self_attn.q_proj";
+  private static final String HEAD = "base_model.model.lm_head.weight";
+
+  private Scope scope = Scope.graph();
+  private Tree model = Tree.decoder(1);
+  private Adapters adapters = Adapters.of(model, Tree.facts());
+  private Tensor x = new Tree.Draw(3).normal(3, 8);
+
+  @BeforeEach
+  void open() {
+    scope.close();
+    scope = Scope.graph();
+    model = Tree.decoder(1);
+    adapters = Adapters.of(model, Tree.facts());
+    x = new Tree.Draw(3).normal(3, 8);
+  }
+
+  @AfterEach
+  void close() {
+    model.close();
+    scope.close();
+  }
+
+  private static LoraConfig saving(String... names) {
+    return LoraConfig.builder().r(2).targets(Targets.named("q_proj").saving(names)).build();
+  }
+
+  private static LoraConfig bias(BiasTraining bias) {
+    return LoraConfig.builder()
+        .r(2)
+        .init(new LoraInit.Unset())
+        .bias(bias)
+        .targets(Targets.named("q_proj"))
+        .build();
+  }
+
+  private Tensor head() {
+    return model.at("lm_head").forward(x);
+  }
+
+  private void shift(String name, String key) {
+    try (var _ = new NoGradGuard()) {
+      there(adapters.state(name).get(key)).add_(new Scalar(1));
+    }
+  }
+
+  // ---- whole layers
+
+  @Test
+  void a_layer_that_is_saved_whole_has_a_copy_of_its_own_that_trains() {
+    Tensor original = model.at("lm_head").weight().clone();
+    adapters.attach("one", saving("lm_head"), 1);
+    Tensor atBirth = head().clone();
+
+    shift("one", HEAD);
+    head().sum().backward();
+
+    assertThat(atBirth.equal(model.at("lm_head").base(x))).isTrue();
+    assertThat(head().equal(atBirth)).isFalse();
+    assertThat(there(adapters.parameters().get(HEAD)).grad().defined()).isTrue();
+    assertThat(model.at("lm_head").weight().equal(original)).isTrue();
+  }
+
+  @Test
+  void disabled_or_without_its_owner_the_original_answers() {
+    adapters.attach("one", saving("lm_head"), 1);
+    adapters.add("two", saving(), AttachOptions.seeded(2));
+    shift("one", HEAD);
+    Tensor base = model.at("lm_head").base(x);
+
+    try (var _ = adapters.disable()) {
+      assertThat(head().equal(base)).isTrue();
+    }
+    adapters.setActive(List.of("two"));
+    assertThat(head().equal(base)).isTrue();
+  }
+
+  @Test
+  void only_one_active_adapter_can_own_a_copy_of_a_layer() {
+    adapters.attach("one", saving("lm_head"), 1);
+    adapters.add("two", saving("lm_head"), AttachOptions.seeded(2));
+
+    assertThatThrownBy(() -> adapters.setActive(List.of("one", "two")))
+        .isInstanceOf(AdapterException.class)
+        .hasMessage(
+            "one and two both have a copy of lm_head; only one of them can be active at a time");
+    assertThat(adapters.active()).containsExactly("one");
+  }
+
+  @Test
+  void merging_puts_the_copy_in_place_and_unmerging_takes_it_out_bit_for_bit() {
+    Tensor original = model.at("lm_head").weight().clone();
+    adapters.attach("one", saving("lm_head", "norm"), 1);
+    shift("one", HEAD);
+    Tensor own = there(adapters.state("one").get(HEAD)).clone();
+
+    adapters.merge(true);
+    assertThat(model.at("lm_head").weight().equal(own)).isTrue();
+    adapters.unmerge();
+    assertThat(model.at("lm_head").weight().equal(original)).isTrue();
+    adapters.mergeAndUnload(true);
+    assertThat(model.at("lm_head").weight().equal(own)).isTrue();
+  }
+
+  @Test
+  void rows_of_a_batch_use_the_copy_of_their_own_adapter() {
+    adapters.attach("one", saving("lm_head"), 1);
+    adapters.add("two", saving("lm_head"), AttachOptions.seeded(2));
+    adapters.add("none", saving(), AttachOptions.seeded(3));
+    shift("one", HEAD);
+    Tensor one = head().clone();
+    Tensor base = model.at("lm_head").base(x);
+
+    Tensor mixed = adapters.mixed(List.of("one", "none", Rows.BASE), 3, this::head);
+
+    assertThat(mixed.select(0, 0).sub(one.select(0, 0)).abs().max().item_double()).isLessThan(1e-5);
+    assertThat(mixed.narrow(0, 1, 2).sub(base.narrow(0, 1, 2)).abs().max().item_double())
+        .isLessThan(1e-6);
+  }
+
+  @Test
+  void rows_can_not_have_copies_of_a_norm() {
+    adapters.attach("one", saving("norm"), 1);
+
+    assertThatThrownBy(() -> adapters.mixed(List.of("one"), 1, this::head))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessage(
+            "one at model.norm: rows of one batch can not have different copies of a RmsNorm");
+  }
+
+  @Test
+  void the_copy_goes_through_a_file() {
+    adapters.attach("one", saving("lm_head"), 1);
+    shift("one", HEAD);
+    Map<String, Tensor> state = adapters.state("one");
+    Tensor expected = head().clone();
+    try (Tree other = Tree.decoder(1)) {
+      var others = Adapters.of(other, Tree.facts());
+
+      LoadResult result = others.load("one", saving("lm_head"), state, LoadOptions.defaults());
+
+      assertThat(result.unexpected()).isEmpty();
+      assertThat(result.missing()).isEmpty();
+      assertThat(other.at("lm_head").forward(x).equal(expected)).isTrue();
+    }
+  }
+
+  @Test
+  void a_container_without_weights_can_not_be_saved() {
+    var empty = Tree.empty().with("a.b.q_proj", new espalier.nn.Linear(x, null));
+    empty.with("hollow.inner", Tree.empty());
+
+    assertThatThrownBy(
+            () -> Adapters.of(empty, ModelFacts.of("llama")).attach("one", saving("hollow"), 1))
+        .isInstanceOf(TargetException.class)
+        .hasMessage(
+            "modules_to_save has hollow, which has no weight of its own and none below; name a"
+                + " layer that has one");
+  }
+
+  // ---- biases
+
+  @Test
+  void biases_of_adapted_layers_train_on_a_copy() {
+    Tensor before = there(model.at(Q).bias());
+    Tensor kept = before.clone();
+    adapters.attach("one", bias(BiasTraining.ADAPTED), 1);
+
+    model.at(Q).forward(x).sum().backward();
+
+    String key = "base_model.model." + Q + ".base_layer.bias";
+    Tensor trained = there(adapters.parameters().get(key));
+    assertThat(trained.grad().defined()).isTrue();
+    assertThat(trained.data_ptr().address())
+        .isEqualTo(there(model.at(Q).bias()).data_ptr().address());
+    assertThat(trained.equal(kept)).isTrue();
+    assertThat(adapters.parameters().keySet()).hasSize(3);
+  }
+
+  @Test
+  void all_biases_are_saved_under_their_own_keys_and_loaded_back() {
+    adapters.attach("one", bias(BiasTraining.ALL), 1);
+    String q = "base_model.model." + Q + ".base_layer.bias";
+    String k = "base_model.model.model.layers.0.self_attn.k_proj.bias";
+    shift("one", q);
+    shift("one", k);
+    Map<String, Tensor> state = adapters.state("one");
+    Tensor expected = model.at(Q).forward(x).clone();
+
+    assertThat(state.keySet()).contains(q, k).hasSize(4);
+    try (Tree other = Tree.decoder(1)) {
+      var others = Adapters.of(other, Tree.facts());
+      LoadResult result =
+          others.load(
+              "one",
+              bias(BiasTraining.ALL),
+              state,
+              LoadOptions.defaults().withStrict(true).withTrainable(true));
+
+      assertThat(result.unexpected()).isEmpty();
+      assertThat(other.at(Q).forward(x).equal(expected)).isTrue();
+      assertThat(others.parameters().keySet()).containsExactlyElementsOf(state.keySet());
+    }
+  }
+
+  @Test
+  void trained_biases_stay_while_disabled_and_go_when_the_adapter_is_deleted() {
+    Tensor plain = model.at(Q).base(x).clone();
+    adapters.attach("one", bias(BiasTraining.ALL), 1);
+    shift("one", "base_model.model." + Q + ".base_layer.bias");
+
+    try (var off = adapters.disable()) {
+      assertThat(off.warnings())
+          .containsExactly(
+              "one trained biases of the base, which stay changed while it is disabled");
+      Tensor moved = model.at(Q).forward(x).sub(plain);
+      assertThat(moved.sub(new Scalar(1)).abs().max().item_double()).isLessThan(1e-5);
+    }
+    adapters.delete("one");
+
+    assertThat(model.at(Q).forward(x).equal(plain)).isTrue();
+  }
+
+  @Test
+  void unloading_keeps_trained_biases_and_tells() {
+    Tensor plain = model.at(Q).base(x).clone();
+    adapters.attach("one", bias(BiasTraining.ADAPTED), 1);
+    shift("one", "base_model.model." + Q + ".base_layer.bias");
+
+    assertThat(adapters.unload()).containsExactly("the biases that one trained stay in the model");
+
+    Tensor moved = model.at(Q).forward(x).sub(plain);
+    assertThat(moved.sub(new Scalar(1)).abs().max().item_double()).isLessThan(1e-5);
+    assertThat(model.namedParameters().values()).noneMatch(Tensor::requires_grad);
+  }
+
+  @Test
+  void only_one_adapter_of_a_model_trains_biases() {
+    adapters.attach("one", bias(BiasTraining.ALL), 1);
+
+    assertThatThrownBy(
+            () -> adapters.add("two", bias(BiasTraining.ADAPTED), AttachOptions.seeded(2)))
+        .isInstanceOf(AdapterException.class)
+        .hasMessage(
+            "two trains biases of the base and so does one; only one adapter of a model can");
+  }
+}

@@ -1,0 +1,315 @@
+package espalier.adapters.lora;
+
+import static espalier.adapters.Tree.there;
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.bytedeco.pytorch.global.torch.stack;
+
+import espalier.adapters.Adapters;
+import espalier.adapters.AttachOptions;
+import espalier.adapters.ModelFacts;
+import espalier.adapters.Targets;
+import espalier.adapters.Tree;
+import espalier.adapters.UnsupportedAdapterException;
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Convolution;
+import espalier.nn.Embedding;
+import espalier.nn.ExpertWeight;
+import espalier.nn.Init;
+import espalier.nn.Linear;
+import espalier.nn.RmsNorm;
+import espalier.nn.Rows;
+import espalier.nn.Scope;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+
+class LoraTest {
+
+  private final Tree.Draw draw = new Tree.Draw(6);
+  private Scope scope = Scope.graph();
+
+  @BeforeEach
+  void open() {
+    scope.close();
+    scope = Scope.graph();
+  }
+
+  @AfterEach
+  void close() {
+    scope.close();
+  }
+
+  private static LoraConfigBuilder unset() {
+    return LoraConfig.builder().r(2).alpha(3).init(new LoraInit.Unset());
+  }
+
+  private static double gap(Tensor a, Tensor b) {
+    return a.sub(b).abs().max().item_double();
+  }
+
+  @Test
+  void gradients_are_those_of_the_paper() {
+    var layer = new Linear(draw.normal(6, 8), null);
+    var lora = (LoraLinear) unset().build().create(layer, "l", Init.shared(1));
+    lora.trainable(true);
+    Tensor x = draw.normal(5, 8).set_requires_grad(true);
+    Tensor g = draw.normal(5, 6);
+
+    lora.first(x).mul(g).sum().backward();
+
+    var s = new Scalar(1.5);
+    assertThat(gap(lora.b().grad(), g.t().matmul(x.matmul(lora.a().t())).mul(s))).isLessThan(1e-4);
+    assertThat(gap(lora.a().grad(), g.matmul(lora.b()).t().matmul(x).mul(s))).isLessThan(1e-4);
+    assertThat(gap(x.grad(), g.matmul(layer.weight().add(lora.deltaWeight())))).isLessThan(1e-4);
+  }
+
+  @Test
+  void at_birth_only_b_has_a_gradient() {
+    var layer = new Linear(draw.normal(6, 8), null);
+    var lora = (LoraLinear) LoraConfig.defaults().create(layer, "l", Init.shared(1));
+    lora.trainable(true);
+
+    lora.first(draw.normal(5, 8)).sum().backward();
+
+    assertThat(lora.a().grad().abs().max().item_double()).isZero();
+    assertThat(lora.b().grad().abs().max().item_double()).isPositive();
+  }
+
+  @Test
+  void what_was_given_is_never_written_to() {
+    var layer = new Linear(draw.normal(6, 8), draw.normal(6));
+    var lora = (LoraLinear) unset().loraBias(true).build().create(layer, "l", Init.shared(1));
+    Tensor x = draw.normal(2, 5, 8);
+    Tensor y = draw.normal(2, 5, 6);
+    Tensor keptX = x.clone();
+    Tensor keptY = y.clone();
+    Tensor keptBias = there(layer.bias()).clone();
+
+    Tensor sum = lora.forward(x, y);
+    Tensor first = lora.first(x);
+
+    assertThat(x.equal(keptX) && y.equal(keptY) && there(layer.bias()).equal(keptBias)).isTrue();
+    assertThat(gap(sum.sub(y), first.sub(layer.base(x)))).isLessThan(1e-5);
+  }
+
+  @Test
+  void dropout_acts_on_the_branch_in_training_only() {
+    var layer = new Linear(draw.normal(6, 8), null);
+    var lora = unset().dropout(1).build().create(layer, "l", Init.shared(1));
+    Tensor x = draw.normal(5, 8);
+
+    lora.train(true);
+    boolean baseAlone = lora.first(x).equal(layer.base(x));
+    lora.train(false);
+
+    assertThat(baseAlone).isTrue();
+    assertThat(gap(lora.first(x), layer.base(x))).isGreaterThan(0.01);
+  }
+
+  @Test
+  void a_bias_on_b_is_scaled_merged_and_unmerged() {
+    var layer = new Linear(draw.normal(6, 8), draw.normal(6));
+    var adapters = Adapters.of(Tree.empty().with("l", layer), ModelFacts.of("llama"));
+    adapters.attach("default", unset().loraBias(true).targets(Targets.named("l")).build(), 1);
+    Tensor x = draw.normal(5, 8);
+    Tensor before = there(layer.bias()).clone();
+    Tensor branch = layer.forward(x);
+
+    adapters.merge(true);
+
+    assertThat(gap(layer.forward(x), branch)).isLessThan(1e-5);
+    assertThat(gap(there(layer.bias()), before)).isGreaterThan(0.01);
+    adapters.unmerge();
+    assertThat(there(layer.bias()).equal(before)).isTrue();
+  }
+
+  @Test
+  void a_bias_on_b_without_a_bias_below_works_and_can_not_be_merged() {
+    var layer = new Linear(draw.normal(6, 8), null);
+    var adapters = Adapters.of(Tree.empty().with("l", layer), ModelFacts.of("llama"));
+
+    var attached =
+        adapters.attach("default", unset().loraBias(true).targets(Targets.named("l")).build(), 1);
+
+    assertThat(attached.warnings())
+        .contains(
+            "l: lora_bias is set but the layer has no bias, so the adapter can not be merged");
+    assertThatThrownBy(() -> adapters.merge(false))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessage("default at l: lora_bias can not be merged into a layer without a bias");
+  }
+
+  @Test
+  void rows_of_a_batch_go_through_adapters_of_different_ranks_and_biases() {
+    var layer = new Linear(draw.normal(6, 8), draw.normal(6));
+    var adapters = Adapters.of(Tree.empty().with("l", layer), ModelFacts.of("llama"));
+    LoraConfigBuilder config = unset().targets(Targets.named("l"));
+    adapters.attach("a2", config.build(), 1);
+    adapters.add("b3", config.r(3).loraBias(true).build(), AttachOptions.seeded(2));
+    adapters.add("c1", config.r(1).loraBias(false).build(), AttachOptions.seeded(3));
+    Tensor x = draw.normal(6, 4, 8);
+    List<String> names = List.of("c1", Rows.BASE, "b3", "a2", "b3", "c1");
+    var alone = new LinkedHashMap<String, Tensor>();
+    for (String name : List.of("a2", "b3", "c1")) {
+      adapters.setActive(List.of(name));
+      alone.put(name, layer.forward(x));
+    }
+    alone.put(Rows.BASE, layer.base(x));
+
+    Tensor mixed = adapters.mixed(names, 6, () -> layer.forward(x));
+
+    for (int row = 0; row < names.size(); row++) {
+      Tensor expected = there(alone.get(names.get(row))).select(0, row);
+      assertThat(gap(mixed.select(0, row), expected)).as("row " + row).isLessThan(1e-5);
+    }
+  }
+
+  @Test
+  void experts_use_rows_of_a_by_expert_and_columns_of_b_by_rank() {
+    var layer = new ExpertWeight(draw.normal(3, 6, 5), false);
+    var lora = unset().build().create(layer, "m.experts", Init.shared(1));
+    Tensor a = there(lora.state().get("lora_A.weight")); // [3·2, 5]
+    Tensor b = there(lora.state().get("lora_B.weight")); // [6, 2·3]
+
+    Tensor delta = lora.deltaWeight();
+
+    for (int e = 0; e < 3; e++) {
+      Tensor ofA = a.narrow(0, 2L * e, 2);
+      var columns = new TensorVector();
+      columns.push_back(b.select(1, e));
+      columns.push_back(b.select(1, 3 + e));
+      Tensor ofB = stack(columns, 1);
+      assertThat(gap(delta.select(0, e), ofB.matmul(ofA).mul(new Scalar(1.5)))).isLessThan(1e-5);
+    }
+  }
+
+  @Test
+  void one_expert_alone_gives_what_all_give_together() {
+    for (boolean transposed : new boolean[] {false, true}) {
+      Tensor w = transposed ? draw.normal(3, 5, 6) : draw.normal(3, 6, 5);
+      var layer = new ExpertWeight(w, transposed);
+      var adapters = Adapters.of(Tree.empty().with("m.w", layer), ModelFacts.of("llama"));
+      Targets targets = Targets.named().withParameters(List.of("m.w"));
+      adapters.attach("a", unset().targets(targets).build(), 1);
+      adapters.add("b", unset().r(3).targets(targets).build(), AttachOptions.seeded(2));
+      adapters.setActive(List.of("a", "b"));
+      Tensor x = draw.normal(3, 4, 5);
+
+      Tensor all = layer.forward(x);
+      adapters.merge(true);
+      Tensor merged = layer.forward(x);
+      adapters.unmerge();
+
+      assertThat(gap(all, merged)).isLessThan(1e-4);
+      for (int e = 0; e < 3; e++) {
+        assertThat(gap(layer.forward(x.select(0, e), e), all.select(0, e))).isLessThan(1e-4);
+      }
+    }
+  }
+
+  @Test
+  void keys_of_stacked_parameters_count_the_wraps_of_the_reference() {
+    var layers = new LinkedHashMap<String, Adaptable>();
+    layers.put("m.q", new Linear(draw.normal(2, 2), null));
+    layers.put("m.experts.gate_up_proj", new ExpertWeight(draw.normal(2, 2, 2), false));
+    layers.put("m.experts.down_proj", new ExpertWeight(draw.normal(2, 2, 2), false));
+
+    assertThat(ExpertKeys.prefixes(layers))
+        .containsExactly(
+            Map.entry("m.q", "m.q"),
+            Map.entry("m.experts.gate_up_proj", "m.experts.base_layer"),
+            Map.entry("m.experts.down_proj", "m.experts"));
+  }
+
+  @Test
+  void rows_of_a_batch_can_not_differ_on_a_stacked_parameter() {
+    var layer = new ExpertWeight(draw.normal(3, 6, 5), false);
+    var adapters = Adapters.of(Tree.empty().with("m.w", layer), ModelFacts.of("llama"));
+    adapters.attach(
+        "a", unset().targets(Targets.named().withParameters(List.of("m.w"))).build(), 1);
+
+    assertThatThrownBy(() -> adapters.mixed(List.of("a"), 1, () -> "never"))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessage(
+            "a at m.w: rows of one batch can not have different adapters on a stacked parameter;"
+                + " run one batch an adapter");
+  }
+
+  @Test
+  void merging_rounds_once() {
+    var layer = new Linear(draw.normal(6, 8).to(ScalarType.BFloat16), null);
+    Adapter lora = unset().build().create(layer, "l", Init.shared(1));
+
+    Tensor merged = lora.mergedInto(layer.weight());
+
+    Tensor expected = layer.weight().to(ScalarType.Float).add(lora.deltaWeight());
+    Tensor ulp = expected.abs().mul(new Scalar(Math.pow(2, -8)));
+    assertThat(merged.to(ScalarType.Float).sub(expected).abs().le(ulp).all().item_bool()).isTrue();
+  }
+
+  @Test
+  void settings_that_do_not_exist_for_a_layer_are_refused_by_name_path_and_kind() {
+    var linear = new Linear(draw.normal(4, 4), null);
+    var embedding = new Embedding(draw.normal(4, 4));
+    var norm = new RmsNorm(draw.normal(4), 1e-6);
+    var expert = new ExpertWeight(draw.normal(2, 4, 4), false);
+    var grouped =
+        new Convolution(
+            draw.normal(8, 2, 3),
+            null,
+            new Convolution.Geometry(new long[] {1}, new long[] {0}, new long[] {1}, 2, "zeros"));
+
+    assertThatThrownBy(() -> LoraConfig.defaults().create(norm, "n", Init.blank()))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessage(
+            "n is a RmsNorm but LoRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d and"
+                + " stacked parameters; take it out of target_modules");
+    assertThatThrownBy(() -> unset().loraBias(true).build().create(embedding, "e", Init.blank()))
+        .hasMessage(
+            "e is a Embedding, for which lora_bias does not exist; leave the embedding out or turn"
+                + " the bias off");
+    assertThatThrownBy(() -> unset().dropout(0.1).build().create(expert, "p", Init.blank()))
+        .hasMessage(
+            "p is a Parameter, for which lora_dropout does not exist; set it to 0 with"
+                + " target_parameters");
+    assertThatThrownBy(() -> unset().r(3).build().create(grouped, "c", Init.blank()))
+        .hasMessage("c has 2 groups but r is 3; a rank divisible by 2 is needed");
+    assertThatThrownBy(
+            () ->
+                LoraConfig.builder()
+                    .layerReplication(List.of(List.of(0, 1)))
+                    .build()
+                    .create(linear, "l", Init.blank()))
+        .hasMessageContaining("layer_replication does not exist");
+  }
+
+  @Test
+  void a_convolution_in_groups_is_adapted_and_not_merged() {
+    var grouped =
+        new Convolution(
+            draw.normal(8, 2, 3),
+            null,
+            new Convolution.Geometry(new long[] {1}, new long[] {1}, new long[] {1}, 2, "zeros"));
+    var adapters = Adapters.of(Tree.empty().with("c", grouped), ModelFacts.of("llama"));
+    adapters.attach("default", unset().targets(Targets.named("c")).build(), 1);
+
+    try (var _ = new NoGradGuard()) {
+      Tensor x = draw.normal(2, 4, 9);
+      assertThat(gap(grouped.forward(x), grouped.base(x))).isGreaterThan(0.01);
+    }
+    assertThatThrownBy(() -> adapters.merge(true))
+        .hasMessage(
+            "default at c: A mixes the groups of the convolution, so no kernel in groups can hold"
+                + " the sum");
+  }
+}

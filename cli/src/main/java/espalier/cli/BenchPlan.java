@@ -1,0 +1,145 @@
+package espalier.cli;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * Which measurements are wanted.
+ *
+ * @param sections names out of {@link #SECTIONS}
+ * @param methods such as {@code lora}
+ * @param dtypes {@code bf16} and {@code f32}
+ * @param shapes batch and length of the training steps, such as {@code 4x256}
+ * @param reps repetitions within a measurement
+ */
+record BenchPlan(
+    List<String> sections,
+    List<String> methods,
+    List<String> dtypes,
+    List<String> shapes,
+    int reps) {
+
+  static final List<String> SECTIONS =
+      List.of("train", "ops", "generate", "growth", "packed", "start", "leak");
+
+  private static final Pattern SHAPE = Pattern.compile("([1-9]\\d{0,5})x([1-9]\\d{0,5})");
+  private static final int NEW_TOKENS = 64;
+  private static final int PACKED_STEPS = 10;
+  private static final int PACKED_EXAMPLES = 8;
+  private static final int EXAMPLE_TOKENS = 96;
+
+  BenchPlan {
+    for (String section : sections) {
+      known("section", section, SECTIONS);
+    }
+    for (String method : methods) {
+      known("method", method, BenchMethods.NAMES);
+    }
+    for (String dtype : dtypes) {
+      known("dtype", dtype, List.of("f32", "bf16"));
+    }
+    for (String shape : shapes) {
+      if (!SHAPE.matcher(shape).matches()) {
+        throw new IllegalArgumentException(
+            "the shape %s is not batch x length; write 4x256".formatted(shape));
+      }
+    }
+    if (reps < 1) {
+      throw new IllegalArgumentException("--reps is %d but must be 1 or more".formatted(reps));
+    }
+  }
+
+  private static void known(String what, String name, List<String> known) {
+    if (!known.contains(name)) {
+      throw new IllegalArgumentException(
+          "the %s %s is not known; known are %s".formatted(what, name, String.join(", ", known)));
+    }
+  }
+
+  /** The measurements in order, as a worker takes them. */
+  List<ObjectNode> jobs() {
+    var jobs = new ArrayList<ObjectNode>();
+    for (String section : sections) {
+      for (String dtype : dtypes) {
+        switch (section) {
+          case "train" -> train(jobs, dtype);
+          case "ops" -> {
+            for (String method : methods) {
+              if (BenchMethods.isAdapter(method) && !method.equals("lora_ckpt")) {
+                jobs.add(job("ops", dtype).put("kind", method).put("reps", reps));
+              }
+            }
+          }
+          case "generate" -> {
+            generate(jobs, dtype, "lora", 1);
+            generate(jobs, dtype, "lora", 8);
+            generate(jobs, dtype, "mixed", 8);
+          }
+          case "growth" -> jobs.add(job("growth_adapters", dtype).put("low_cpu_mem_usage", true));
+          case "packed" ->
+              jobs.add(
+                  job("packed", dtype)
+                      .put("method", "lora")
+                      .put("lr", 5e-4)
+                      .put("seed", 0)
+                      .put("steps", PACKED_STEPS)
+                      .put("batch", PACKED_EXAMPLES)
+                      .put("max_len", EXAMPLE_TOKENS));
+          case "start" -> jobs.add(job("start", dtype).put("reps", reps));
+          default ->
+              jobs.add(
+                  job("leak", dtype)
+                      .put("method", "lora")
+                      .put("batch", 1)
+                      .put("seq", 64)
+                      .put("steps", 300));
+        }
+      }
+    }
+    return jobs;
+  }
+
+  private void train(List<ObjectNode> jobs, String dtype) {
+    for (String shape : shapes) {
+      Matcher sizes = SHAPE.matcher(shape);
+      if (!sizes.matches()) {
+        throw new IllegalStateException(shape); // checked above
+      }
+      for (String method : methods) {
+        jobs.add(
+            job("train", dtype)
+                .put("method", method)
+                .put("batch", Integer.parseInt(sizes.group(1)))
+                .put("seq", Integer.parseInt(sizes.group(2)))
+                .put("reps", reps)
+                .put("flops", false));
+      }
+    }
+  }
+
+  private void generate(List<ObjectNode> jobs, String dtype, String kind, int batch) {
+    jobs.add(
+        job("generate", dtype)
+            .put("kind", kind)
+            .put("batch", batch)
+            .put("new_tokens", NEW_TOKENS)
+            .put("reps", reps));
+  }
+
+  private static ObjectNode job(String section, String dtype) {
+    return Output.row().put("section", section).put("dtype", dtype);
+  }
+
+  /** The measurement of the reference that answers to one of ours, or null if there is none. */
+  static @Nullable ObjectNode reference(ObjectNode job) {
+    return switch (job.path("section").asString()) {
+      case "start", "leak" -> null;
+      case "packed" -> job.deepCopy().put("section", "quality");
+      default -> job;
+    };
+  }
+}

@@ -1,0 +1,83 @@
+package espalier.cli;
+
+import espalier.nn.Rows;
+import espalier.serving.Conversation;
+import espalier.serving.Sampling;
+import java.io.IOException;
+import java.util.List;
+
+/** One conversation: lines in, answers and the few commands that begin with a slash. */
+final class ChatSession {
+
+  private static final String HELP =
+      """
+      /adapter NAME   let another adapter answer; base for none
+      /reset          forget what was said
+      /quit           end (Ctrl-D too)\
+      """;
+
+  private final Conversation talk;
+  private final Sampling sampling;
+  private final List<String> adapters;
+  private final Output output;
+
+  ChatSession(Conversation talk, Sampling sampling, List<String> adapters, Output output) {
+    this.talk = talk;
+    this.sampling = sampling;
+    this.adapters = adapters;
+    this.output = output;
+  }
+
+  /** Talks until the lines end or one says so. */
+  void run(LineSource lines) throws IOException {
+    output.note("/help tells what can be typed besides what is said");
+    String line = lines.next();
+    while (line != null && !line.strip().equals("/quit")) {
+      if (line.strip().startsWith("/")) {
+        command(line.strip());
+      } else if (!line.isBlank()) {
+        say(line.strip());
+      }
+      line = lines.next();
+    }
+  }
+
+  private void say(String text) {
+    try {
+      talk.say(text, sampling, (_, _, piece) -> output.piece(piece));
+      output.line("");
+    } catch (IllegalArgumentException e) {
+      // A conversation that has become too long is no reason to end it.
+      output.note("error: " + e.getMessage());
+    }
+  }
+
+  private void command(String line) {
+    String[] words = line.split("\\s+", 2);
+    switch (words[0]) {
+      case "/help" -> output.note(HELP);
+      case "/reset" -> {
+        talk.reset();
+        output.note("forgotten");
+      }
+      case "/adapter" -> adapter(words.length < 2 ? "" : words[1].strip());
+      default -> output.note("there is no %s; /help lists what there is".formatted(words[0]));
+    }
+  }
+
+  private void adapter(String name) {
+    if (name.equals("base")) {
+      talk.adapter(Rows.BASE);
+    } else if (adapters.contains(name)) {
+      talk.adapter(name);
+    } else {
+      output.note(
+          "there is no adapter %s; known are %s"
+              .formatted(
+                  name.isEmpty() ? "without a name" : name,
+                  adapters.isEmpty() ? "base only" : String.join(", ", adapters) + ", base"));
+      return;
+    }
+    output.note(name + " answers from now on");
+  }
+}

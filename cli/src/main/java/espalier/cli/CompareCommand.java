@@ -1,0 +1,117 @@
+package espalier.cli;
+
+import espalier.checkpoints.AtomicFiles;
+import espalier.nn.Native;
+import espalier.recipes.Recipe;
+import espalier.recipes.RecipeFile;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import org.knowm.xchart.XYChart;
+import org.knowm.xchart.XYSeries.XYSeriesRenderStyle;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+import tools.jackson.databind.json.JsonMapper;
+
+/** Trains several recipes and puts their results side by side. */
+@Command(
+    name = "compare",
+    description =
+        "Train recipes one after the other: one table and one picture of loss, size, memory, time.")
+final class CompareCommand implements Callable<Integer> {
+
+  @SuppressWarnings("NullAway.Init")
+  @Spec
+  private CommandSpec spec;
+
+  @Parameters(arity = "1..*", paramLabel = "RECIPE", description = "YAML or JSON files")
+  private List<Path> recipes = new ArrayList<>();
+
+  @Option(
+      names = {"-o", "--out"},
+      paramLabel = "DIR",
+      defaultValue = "runs/compare",
+      description =
+          "Where table, picture and runs go; it must be empty, or not there yet (default"
+              + " ${DEFAULT-VALUE})")
+  private Path out = Path.of("runs/compare");
+
+  @Option(
+      names = "--set",
+      paramLabel = "PATH=VALUE",
+      description = "Overrides a key of all recipes, such as training.steps=20")
+  private List<String> overrides = new ArrayList<>();
+
+  @Option(names = "--json", description = "Print one JSON object a recipe")
+  private boolean json;
+
+  @Override
+  public Integer call() throws IOException {
+    Output output = Output.of(spec);
+    FreshFolder.require(out);
+    Map<String, Recipe> named = named();
+    List<String> warnings = ComparedRun.unequal(List.copyOf(named.values()));
+    warnings.forEach(output::note);
+    Files.createDirectories(out);
+    var runs = new ArrayList<ComparedRun>();
+    for (var each : named.entrySet()) {
+      output.note(each.getKey());
+      runs.add(ComparedRun.of(each.getKey(), each.getValue(), output));
+      Native.trim(); // otherwise what this run freed would count for the next one
+      write(runs, warnings); // each time, so that a run that fails does not take the others along
+    }
+    output.table(runs.stream().map(ComparedRun::row).toList(), json);
+    output.note("table:   " + out.resolve("compare.md"));
+    output.note("picture: " + out.resolve("compare.png"));
+    return 0;
+  }
+
+  private Map<String, Recipe> named() {
+    var named = new LinkedHashMap<String, Recipe>();
+    for (Path file : recipes) {
+      Recipe recipe = RecipeFile.read(file, overrides);
+      if (recipe.data().eval().isEmpty() && recipe.data().evalFraction() == 0) {
+        throw new IllegalArgumentException(
+            "%s has no data to compare on; add data.eval, or --set data.eval_fraction=0.05"
+                .formatted(file));
+      }
+      String stem = String.valueOf(file.getFileName()).replaceFirst("\\.(ya?ml|json)$", "");
+      String name = stem;
+      for (int number = 2; named.containsKey(name); number++) {
+        name = stem + "-" + number;
+      }
+      named.put(name, recipe.withOutput(out.resolve(name).toString()));
+    }
+    return named;
+  }
+
+  private void write(List<ComparedRun> runs, List<String> warnings) {
+    AtomicFiles.write(out.resolve("compare.md"), ComparedRun.markdown(runs, warnings));
+    AtomicFiles.write(
+        out.resolve("compare.json"),
+        JsonMapper.shared()
+                .writerWithDefaultPrettyPrinter()
+                .writeValueAsString(
+                    runs.stream().map(run -> run.row().put("adapter", run.adapter())).toList())
+            + "\n");
+    XYChart chart =
+        Picture.chart(
+            "Eval loss against trained parameters",
+            "trainable parameters (millions)",
+            "eval loss (nats per token)");
+    chart.getStyler().setDefaultSeriesRenderStyle(XYSeriesRenderStyle.Scatter);
+    for (ComparedRun run : runs) {
+      chart.addSeries(
+          run.name(), new double[] {run.parameters() / 1e6}, new double[] {run.after().loss()});
+    }
+    Picture.write(chart, out.resolve("compare.png"));
+  }
+}

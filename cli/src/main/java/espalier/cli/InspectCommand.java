@@ -1,0 +1,191 @@
+package espalier.cli;
+
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.ModelSource;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.recipes.BaseDtype;
+import espalier.recipes.Recipe;
+import espalier.recipes.RecipeFile;
+import espalier.recipes.RecipeSchema;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+import tools.jackson.databind.node.ObjectNode;
+
+/** Looks into files, and tells what an adapter or a recipe means for a model. */
+@Command(
+    name = "inspect",
+    description = "Show what lies in a model, an adapter, a GGUF or a safetensors file.",
+    footer = {
+      "",
+      "  espalier inspect runs/my-adapter",
+      "  espalier inspect runs/my-adapter --model MODEL --plot norms.png",
+      "  espalier inspect --model MODEL --recipe recipe.yaml --explain-targets"
+    })
+final class InspectCommand implements Callable<Integer> {
+
+  private static final String ADAPTER = "default";
+
+  @SuppressWarnings("NullAway.Init")
+  @Spec
+  private CommandSpec spec;
+
+  @Parameters(
+      arity = "0..1",
+      paramLabel = "PATH",
+      description = "A model, an adapter's folder, FILE.gguf or FILE.safetensors")
+  private @Nullable String path;
+
+  @Option(
+      names = {"-m", "--model"},
+      paramLabel = "MODEL",
+      description = "The model that a recipe or an adapter is put on")
+  private @Nullable String model;
+
+  @Option(
+      names = {"-r", "--recipe"},
+      paramLabel = "RECIPE",
+      description = "Tell what this recipe would train, without training")
+  private @Nullable Path recipe;
+
+  @Option(
+      names = "--set",
+      paramLabel = "PATH=VALUE",
+      description = "Overrides a key of the recipe, such as adapter.r=8")
+  private List<String> overrides = new ArrayList<>();
+
+  @Option(
+      names = "--explain-targets",
+      description = "List each layer that is meant, with its rank and scaling")
+  private boolean explain;
+
+  @Option(
+      names = "--plot",
+      paramLabel = "FILE.png",
+      description = "Draw the norm of the adapter's update by layer; needs --model")
+  private @Nullable Path plot;
+
+  @Option(names = "--schema", description = "Print the JSON schema of recipes")
+  private boolean schema;
+
+  @Option(names = "--json", description = "Print one JSON object a line")
+  private boolean json;
+
+  @Override
+  public Integer call() {
+    Output output = Output.of(spec);
+    if (schema) {
+      output.line(RecipeSchema.json().toPrettyString());
+      return 0;
+    }
+    if (recipe != null) {
+      plan(output, RecipeFile.read(recipe, overrides));
+      return 0;
+    }
+    if (path == null) {
+      throw new ParameterException(
+          spec.commandLine(), "nothing to inspect was named; give a PATH, --recipe or --schema");
+    }
+    Path folder = Path.of(path);
+    boolean adapter = Files.exists(folder.resolve(AdapterFiles.CONFIG));
+    if (!adapter && (plot != null || model != null)) {
+      throw new IllegalArgumentException(
+          "%s is no adapter's folder, which --model and --plot are for; name one that holds %s"
+              .formatted(path, AdapterFiles.CONFIG));
+    }
+    if (adapter && model != null) {
+      updates(output, model, folder);
+    } else if (plot != null) {
+      throw new IllegalArgumentException(
+          "--plot needs the model that the adapter is for; add --model");
+    } else {
+      Inspection.of(resolved(path, adapter, output)).write(output, json);
+    }
+    return 0;
+  }
+
+  private static Path resolved(String path, boolean adapter, Output output) {
+    boolean local = adapter || path.endsWith(".safetensors");
+    return local ? Path.of(path) : ModelSource.parse(path).resolve(output::note);
+  }
+
+  private void plan(Output output, Recipe read) {
+    String base = model == null ? read.model() : model;
+    try (var loaded = PretrainedModel.load(base, read.dtype().type(), output::note)) {
+      String from = read.from();
+      if (from == null) {
+        AdapterCatalog.Read config = loaded.catalog().read(read.adapter());
+        config.warnings().forEach(output::note);
+        loaded
+            .attach(ADAPTER, config.config(), read.training().seed())
+            .warnings()
+            .forEach(output::note);
+      } else {
+        loaded
+            .loadAdapter(
+                ADAPTER,
+                Path.of(from),
+                espalier.adapters.LoadOptions.defaults().withTrainable(true))
+            .warnings()
+            .forEach(output::note);
+      }
+      List<LayerUpdate> layers = LayerUpdate.of(loaded.adapters(), ADAPTER);
+      output.table(explain ? layers.stream().map(LayerUpdate::row).toList() : kinds(layers), json);
+      String line = loaded.adapters().trainableLine();
+      if (json) {
+        output.json(Output.row().put("trainable", line));
+      } else {
+        output.line(line);
+      }
+    }
+  }
+
+  /** Layers of one name in one row each. */
+  static List<ObjectNode> kinds(List<LayerUpdate> layers) {
+    var kinds = new LinkedHashMap<String, List<LayerUpdate>>();
+    layers.forEach(l -> kinds.computeIfAbsent(l.kind(), _ -> new ArrayList<>()).add(l));
+    return kinds.entrySet().stream()
+        .map(
+            kind ->
+                Output.row()
+                    .put("layers", kind.getKey())
+                    .put("count", kind.getValue().size())
+                    .put(
+                        "parameters",
+                        kind.getValue().stream().mapToLong(LayerUpdate::parameters).sum()))
+        .toList();
+  }
+
+  private void updates(Output output, String base, Path folder) {
+    try (var loaded = PretrainedModel.load(base, BaseDtype.F32.type(), output::note)) {
+      loaded.loadAdapter(ADAPTER, folder).warnings().forEach(output::note);
+      var rows = new ArrayList<ObjectNode>();
+      var points = new ArrayList<NormPlot.Point>();
+      for (LayerUpdate layer : LayerUpdate.of(loaded.adapters(), ADAPTER)) {
+        double norm = layer.norm();
+        points.add(new NormPlot.Point(layer.kind(), layer.block(), norm));
+        rows.add(
+            layer
+                .row()
+                .put("update_norm", norm)
+                .put("relative_to_weight", norm / layer.weightNorm()));
+      }
+      output.table(rows, json);
+      if (plot != null) {
+        NormPlot.write(points, "Update of " + folder.toAbsolutePath().getFileName(), plot);
+        output.note("picture: " + plot);
+      }
+    }
+  }
+}

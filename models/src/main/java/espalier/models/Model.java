@@ -1,0 +1,113 @@
+package espalier.models;
+
+import espalier.nn.Layer;
+import java.util.List;
+import java.util.Optional;
+import java.util.Set;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The root of a model's tree. Paths in it are Hugging Face's module names.
+ *
+ * <p>What a forward makes belongs to the scope around it. Where gradients are wanted, that is the
+ * {@link espalier.nn.Scope#graph graph scope}, which must stay open until backward has run.
+ */
+public abstract class Model extends Layer {
+
+  private final ModelConfig config;
+  private boolean checkpointing;
+
+  Model(ModelConfig config, Tree tree) {
+    this.config = config;
+    tree.root().children().forEach(this::child);
+  }
+
+  /** What the config says. */
+  public final ModelConfig config() {
+    return config;
+  }
+
+  /** The family, as {@code model_type} has it. */
+  public final String modelType() {
+    return config.modelType();
+  }
+
+  /** What the head answers. */
+  public final Task task() {
+    return config.task();
+  }
+
+  /**
+   * Scores: of the next token at each position [B, T, vocabulary], or of each label [B, labels].
+   *
+   * @throws IllegalArgumentException if the inputs do not fit together or to the model
+   */
+  public final Tensor logits(ModelInputs in) {
+    return head(hidden(in));
+  }
+
+  /** What the head gets, [B, T, hidden]: the states after the last block and its norm. */
+  public abstract Tensor hidden(ModelInputs in);
+
+  /** The head alone: [..., hidden] to scores. A classifier's takes [B, T, hidden]. */
+  public abstract Tensor head(Tensor hidden);
+
+  /** The path of the layer that gives the scores over the vocabulary, or empty. */
+  public abstract Optional<String> outputHead();
+
+  /** The path of a classifier's head, which training makes anew, or empty. */
+  public Optional<String> classificationHead() {
+    return Optional.empty();
+  }
+
+  /** The path of the token embedding. */
+  public abstract Optional<String> inputEmbedding();
+
+  /** The paths of the lists of blocks, such as {@code model.layers}. */
+  public abstract List<String> pathsOfBlocks();
+
+  /** Sets of parameters, by path, that are one tensor. */
+  public abstract List<Set<String>> tiedWeights();
+
+  /**
+   * Parameters that the checkpoint did not have and that were drawn at random, by path: the head of
+   * a classifier whose checkpoint is a plain encoder.
+   */
+  public Set<String> freshParameters() {
+    return Set.of();
+  }
+
+  /** The dtype of the hidden states. */
+  public abstract ScalarType dtype();
+
+  /** An empty cache for generation, with room for so many tokens a row; it grows when needed. */
+  public KvCache newCache(long capacity) {
+    throw new IllegalStateException(
+        modelType() + " with a classifier does not generate, so it has no cache");
+  }
+
+  /**
+   * Makes a new list of blocks out of the present one. A block that is named twice shares its
+   * weights with itself, and has adapters of its own. Must be called before adapters come.
+   *
+   * @param sources for each block of the new list the index of the present block that it repeats
+   * @throws IllegalArgumentException if an index is not there or the model can not do it
+   */
+  public void repeatBlocks(int... sources) {
+    throw new IllegalArgumentException(
+        "layer_replication is for decoders of one list of blocks, which "
+            + modelType()
+            + " is not");
+  }
+
+  /** Whether backward computes the blocks again instead of keeping what they made. */
+  public final boolean gradientCheckpointing() {
+    return checkpointing;
+  }
+
+  /** Switches {@linkplain espalier.nn.Recompute gradient checkpointing} of each block. */
+  public final void gradientCheckpointing(boolean on) {
+    checkpointing = on;
+  }
+}

@@ -1,0 +1,57 @@
+package espalier.parity;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.Adapters;
+import espalier.adapters.LoadOptions;
+import espalier.adapters.LoadResult;
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import java.nio.file.Path;
+import java.util.Locale;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/** From what the cases say of adapters to adapters on a model. */
+final class Adapting {
+
+  static final AdapterCatalog CATALOG = AdapterCatalog.standard().with(new ReferenceHira());
+
+  private Adapting() {}
+
+  /** The config that the fields of an {@code adapter_config.json} are. */
+  static AdapterConfig config(JsonNode json) {
+    return CATALOG.read(json.asObject()).config();
+  }
+
+  /** A config in the words of the case list: {@code type} names the method in small letters. */
+  static AdapterConfig given(JsonNode json) {
+    ObjectNode fields = json.asObject().deepCopy();
+    String type = fields.remove("type").asString();
+    return config(fields.put("peft_type", type.toUpperCase(Locale.ROOT)));
+  }
+
+  /** Loads adapters by name from the folders where the reference saved them. */
+  static Adapters load(PretrainedModel model, Map<String, Path> folders, boolean trainable) {
+    folders.forEach(
+        (name, folder) -> requireAll(model.loadAdapter(name, folder, options(trainable))));
+    return model.adapters();
+  }
+
+  /** Loads an adapter from tensors by their keys in its file. */
+  static void load(
+      Adapters adapters, String name, AdapterConfig config, Map<String, Tensor> saved) {
+    requireAll(adapters.load(name, config, saved, options(true)));
+  }
+
+  private static LoadOptions options(boolean trainable) {
+    return LoadOptions.defaults().withTrainable(trainable).withStrict(true);
+  }
+
+  private static void requireAll(LoadResult result) {
+    if (!result.unexpected().isEmpty()) {
+      throw new AssertionError("no place was found for " + result.unexpected());
+    }
+  }
+}

@@ -1,0 +1,124 @@
+package espalier.parity;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.Adapters;
+import espalier.adapters.Attached;
+import espalier.adapters.lora.LoraEmbedding;
+import espalier.adapters.lora.LoraLinear;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import java.util.Collection;
+import java.util.List;
+import java.util.Locale;
+import java.util.TreeSet;
+import java.util.stream.StreamSupport;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * What becomes of a configuration on a model: the layers that it means, the parameters that train,
+ * the shapes in the adapter's file, and the config as it is written.
+ */
+final class ConfigCase implements Experiment {
+
+  /** Lists that the reference keeps as sets, so that their order in a file says nothing. */
+  private static final List<String> SETS =
+      List.of("target_modules", "exclude_modules", "modules_to_save");
+
+  @Override
+  public Outcome run(Case golden) {
+    ObjectNode got = Case.JSON.createObjectNode();
+    ObjectNode want = golden.json().asObject().deepCopy();
+    try (PretrainedModel model = GoldenModel.load(golden.model())) {
+      AdapterConfig config = Adapting.given(golden.get("given"));
+      Adapters adapters = model.adapters();
+      Attached attached = model.attach("default", config, 0);
+      got.set("targeted_modules", list(attached.modules()));
+      got.set("targeted_parameters", list(attached.parameters()));
+      got.set("wrapped_modules", list(attached.saved()));
+      got.set("parameters", parameters(adapters));
+      got.set("trainable_names", list(new TreeSet<>(adapters.parameters().keySet())));
+      ObjectNode shapes = got.putObject("adapter_file");
+      adapters
+          .state("default")
+          .forEach(
+              (key, tensor) -> {
+                ArrayNode shape = shapes.putArray(key);
+                for (long size : Judge.shape(tensor)) {
+                  shape.add(size);
+                }
+              });
+      got.set("scaling", scaling(adapters));
+      got.set("adapter_config", comparable(Adapting.CATALOG.write(attached.config())));
+    }
+    JsonNode file = Case.JSON.readTree(golden.path(golden.get("adapter_config").asString()));
+    want.set("adapter_config", comparable(file.asObject()));
+    want.set("scaling", scaling(golden.get("modules")));
+    Departures.wholeNamesOnly(want);
+    return new Outcome.Values(want, got);
+  }
+
+  /** The factor on the branch of each layer, by path, for the methods that have one. */
+  private static ObjectNode scaling(Adapters adapters) {
+    ObjectNode scaling = Case.JSON.createObjectNode();
+    adapters
+        .on("default")
+        .forEach(
+            (path, adapter) -> {
+              switch (adapter) {
+                case LoraLinear lora -> scaling.put(path, lora.scaling());
+                case LoraEmbedding lora -> scaling.put(path, lora.scaling());
+                default -> {} // parameters, whose modules the reference names by their wrappers
+              }
+            });
+    return scaling;
+  }
+
+  private static ObjectNode scaling(JsonNode modules) {
+    ObjectNode scaling = Case.JSON.createObjectNode();
+    modules
+        .properties()
+        .forEach(
+            module -> {
+              JsonNode said = module.getValue();
+              if (said.has("scaling") && !said.path("layer").asString("").equals("ParamWrapper")) {
+                scaling.set(module.getKey(), said.required("scaling").required("default"));
+              }
+            });
+    return scaling;
+  }
+
+  private static ObjectNode parameters(Adapters adapters) {
+    var status = adapters.status();
+    return Case.JSON
+        .createObjectNode()
+        .put("trainable", status.trainable())
+        .put("all", status.total())
+        .put("percent", percent(status.trainable(), status.total()));
+  }
+
+  static String percent(long part, long all) {
+    return String.format(Locale.ROOT, "%.4f", 100.0 * part / all);
+  }
+
+  private static ArrayNode list(Collection<String> texts) {
+    ArrayNode list = Case.JSON.createArrayNode();
+    texts.forEach(list::add);
+    return list;
+  }
+
+  private static ObjectNode comparable(ObjectNode config) {
+    for (String field : SETS) {
+      if (config.get(field) instanceof ArrayNode texts) {
+        config.set(
+            field,
+            list(
+                new TreeSet<>(
+                    StreamSupport.stream(texts.spliterator(), false)
+                        .map(JsonNode::asString)
+                        .toList())));
+      }
+    }
+    return config;
+  }
+}

@@ -1,0 +1,86 @@
+package espalier.parity;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.nio.file.Path;
+import org.junit.jupiter.api.Test;
+import tools.jackson.databind.node.ObjectNode;
+
+final class DeparturesTest {
+
+  @Test
+  void a_saved_module_is_expected_only_where_whole_names_agree() {
+    ObjectNode expected =
+        json(
+            """
+            {"given": {"modules_to_save": ["norm"]},
+             "wrapped_modules": ["model.0.input_norm", "model.norm"],
+             "trainable_names": ["base_model.model.model.0.input_norm.weight",
+                                 "base_model.model.model.norm.weight"],
+             "adapter_file": {"base_model.model.model.0.input_norm.weight": [32],
+                              "base_model.model.model.norm.weight": [32]},
+             "parameters": {"trainable": 64, "all": 1032, "percent": "6.2016"}}
+            """);
+
+    Departures.wholeNamesOnly(expected);
+
+    assertThat(expected.toString())
+        .isEqualTo(
+            json("""
+            {"given": {"modules_to_save": ["norm"]},
+             "wrapped_modules": ["model.norm"],
+             "trainable_names": ["base_model.model.model.norm.weight"],
+             "adapter_file": {"base_model.model.model.norm.weight": [32]},
+             "parameters": {"trainable": 32, "all": 1000, "percent": "3.2000"}}
+            """)
+                .toString());
+  }
+
+  @Test
+  void nothing_changes_where_no_name_is_hit_by_accident() {
+    String text =
+        """
+        {"given": {"modules_to_save": ["norm"]}, "wrapped_modules": ["model.norm", "model.score"],
+         "adapter_file": {}, "parameters": {"trainable": 1, "all": 2, "percent": "50.0000"}}
+        """;
+    ObjectNode expected = json(text);
+
+    Departures.wholeNamesOnly(expected);
+
+    assertThat(expected).isEqualTo(json(text));
+  }
+
+  @Test
+  void a_dilated_convolution_is_adapted_by_lora() {
+    String layer = "{\"method\": \"lora\", \"layer\": {\"type\": \"conv2d\", \"dilation\": %d}}";
+
+    assertThat(Departures.accepted(golden(layer.formatted(2)))).isNotNull();
+    assertThat(Departures.accepted(golden(layer.formatted(1)))).isNull();
+  }
+
+  @Test
+  void combining_needs_a_weight_for_each_adapter() {
+    String steps =
+        "{\"steps\": [{\"do\": \"combine\", \"args\": {\"adapters\": [\"a\", \"b\"], \"weights\":"
+            + " [%s]}}]}";
+
+    assertThat(Departures.refused(golden(steps.formatted("1.0")))).isNotNull();
+    assertThat(Departures.refused(golden(steps.formatted("1.0, 2.0")))).isNull();
+  }
+
+  @Test
+  void a_negative_dropout_is_refused() {
+    String steps = "{\"steps\": [{\"do\": \"create\", \"config\": {\"hira_dropout\": %s}}]}";
+
+    assertThat(Departures.refused(golden(steps.formatted("-0.1")))).isNotNull();
+    assertThat(Departures.refused(golden(steps.formatted("0.0")))).isNull();
+  }
+
+  private static Case golden(String json) {
+    return new Case(Path.of("case"), json(json));
+  }
+
+  private static ObjectNode json(String text) {
+    return Case.JSON.readTree(text).asObject();
+  }
+}

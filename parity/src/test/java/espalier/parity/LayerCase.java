@@ -1,0 +1,122 @@
+package espalier.parity;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.Adapters;
+import espalier.adapters.ModelFacts;
+import espalier.adapters.hira.HiraConvolution;
+import espalier.adapters.hira.HiraEmbedding;
+import espalier.adapters.hira.HiraLinear;
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Linear;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Objects;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import tools.jackson.databind.JsonNode;
+
+/** One layer: its output, the gradients of sum(y * grad_y), and its parameters after merging. */
+final class LayerCase implements Experiment {
+
+  private static final String PREFIX = "base_model.model.layer.";
+
+  @Override
+  public Outcome run(Case golden) {
+    Map<String, Tensor> inputs = golden.tensors("inputs.safetensors");
+    var layout = new GoldenLayer(golden.get("layer"));
+    Adaptable layer = layout.over(below("base.", inputs));
+    var got = new LinkedHashMap<String, Tensor>();
+    try (Box box = layout.box(layer)) {
+      Adapters adapters = Adapters.of(box, ModelFacts.of("box"));
+      configs(golden)
+          .forEach(
+              (name, config) -> Adapting.load(adapters, name, config, saved(golden, name, inputs)));
+      adapters.setActive(adapters.names(), false);
+      box.train(golden.get("mode").asString().equals("train"));
+
+      Tensor x = Objects.requireNonNull(inputs.get("x"));
+      x.set_requires_grad(x.is_floating_point());
+      Tensor y = layer.forward(x);
+      y.mul(Objects.requireNonNull(inputs.get("grad_y"))).sum().backward();
+      got.put("y", y);
+      if (x.requires_grad()) {
+        got.put("grad_x", new Tensor(x.grad()));
+      }
+      adapters
+          .parameters()
+          .forEach((key, p) -> got.put("grad." + key.replace(PREFIX, ""), new Tensor(p.grad())));
+
+      try (var _ = new NoGradGuard()) {
+        try (var _ = adapters.disable()) {
+          got.put("y_base", layer.forward(x));
+        }
+        modulation(layer, adapters.names().getFirst(), got);
+        if (golden.get("merge").path("supported").asBoolean(false)) {
+          merge(adapters, layer, got);
+        }
+      }
+    }
+    return new Outcome.Tensors(got);
+  }
+
+  private static Map<String, AdapterConfig> configs(Case golden) {
+    var configs = new LinkedHashMap<String, AdapterConfig>();
+    if (golden.json().has("config")) {
+      configs.put("default", Adapting.config(golden.get("config")));
+    } else {
+      JsonNode several = golden.get("configs");
+      golden
+          .get("active")
+          .forEach(
+              name ->
+                  configs.put(name.asString(), Adapting.config(several.required(name.asString()))));
+    }
+    return configs;
+  }
+
+  private static Map<String, Tensor> saved(Case golden, String name, Map<String, Tensor> inputs) {
+    String prefix = golden.json().has("config") ? "adapter." : "adapter." + name + "/";
+    var saved = new LinkedHashMap<String, Tensor>();
+    below(prefix, inputs).forEach((key, tensor) -> saved.put(PREFIX + key, tensor));
+    return saved;
+  }
+
+  private static Map<String, Tensor> below(String prefix, Map<String, Tensor> tensors) {
+    var below = new LinkedHashMap<String, Tensor>();
+    tensors.forEach(
+        (name, tensor) -> {
+          if (name.startsWith(prefix)) {
+            below.put(name.substring(prefix.length()), tensor);
+          }
+        });
+    return below;
+  }
+
+  private static void modulation(Adaptable layer, String name, Map<String, Tensor> got) {
+    Adapter adapter = layer.adapters().find(name);
+    switch (adapter) {
+      case HiraLinear hira -> got.put("modulation", hira.modulation());
+      case HiraEmbedding hira -> got.put("modulation", hira.modulation());
+      case HiraConvolution hira -> got.put("modulation", hira.modulation());
+      case null, default -> {}
+    }
+  }
+
+  private static void merge(Adapters adapters, Adaptable layer, Map<String, Tensor> got) {
+    Tensor before = stored(layer);
+    adapters.merge(true);
+    Tensor after = stored(layer);
+    got.put("merged.weight", after);
+    Tensor bias = layer.bias();
+    if (bias != null) {
+      got.put("merged.bias", bias.detach());
+    }
+    got.put("delta_weight", after.sub(before));
+  }
+
+  /** The weight as a checkpoint has it, with a handle that outlives the layer. */
+  static Tensor stored(Adaptable layer) {
+    return (layer instanceof Linear linear ? linear.storedWeight() : layer.weight()).detach();
+  }
+}

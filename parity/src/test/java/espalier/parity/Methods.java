@@ -1,0 +1,19 @@
+package espalier.parity;
+
+import java.util.Set;
+import java.util.TreeSet;
+
+/** The methods whose cases can be carried out. */
+final class Methods {
+
+  private static final Set<String> KNOWN = Set.of("lora", "rslora", "hira");
+
+  private Methods() {}
+
+  static void require(String method) {
+    if (!KNOWN.contains(method)) {
+      throw new AssertionError(
+          "the method is %s but only %s are known".formatted(method, new TreeSet<>(KNOWN)));
+    }
+  }
+}

@@ -1,0 +1,70 @@
+package espalier.recipes;
+
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * What to learn from.
+ *
+ * @param train files or globs: .jsonl .json .csv .parquet
+ * @param eval files or globs that are only looked at
+ * @param evalFraction the part of the training rows that is only looked at, in [0, 1); 0 for none
+ * @param format messages, prompt-completion, text or tokens; null finds it out
+ * @param trainOn assistant or all
+ * @param maxLength tokens of the longest example or packed row
+ * @param packing whether whole examples share rows
+ * @param overlong what becomes of a longer example: truncate or error
+ * @param shuffle whether each epoch has an order of its own
+ */
+public record DataSection(
+    @Doc("Files or globs to learn from: .jsonl .json .csv .parquet") List<String> train,
+    @Doc("Files or globs that are only looked at") List<String> eval,
+    @Doc("The part of the training rows that is only looked at, in [0, 1)") double evalFraction,
+    @Doc("messages, prompt-completion, text or tokens; found out where left out")
+        @Nullable String format,
+    @Doc("Train on the assistant's tokens or on all") TrainOn trainOn,
+    @Doc("Tokens of the longest example or packed row") int maxLength,
+    @Doc("Whether whole examples share rows, attention kept within each") boolean packing,
+    @Doc("What becomes of an example longer than max_length") Overlong overlong,
+    @Doc("Whether each epoch has an order of its own") boolean shuffle) {
+
+  /** What is trained on. */
+  public enum TrainOn {
+    ASSISTANT,
+    ALL
+  }
+
+  /** What becomes of an example that is too long. */
+  public enum Overlong {
+    TRUNCATE,
+    ERROR
+  }
+
+  /** Copies the lists. */
+  public DataSection {
+    train = List.copyOf(train);
+    eval = List.copyOf(eval);
+    if (train.isEmpty()) {
+      throw new RecipeException(
+          "data.train names no file but needs one or more, such as train: my.train.jsonl");
+    }
+    if (!eval.isEmpty() && evalFraction > 0) {
+      throw new RecipeException(
+          "data has eval and eval_fraction but the evaluation data comes from one of them; leave"
+              + " one out");
+    }
+  }
+
+  static DataSection of(Section in) {
+    return new DataSection(
+        in.strings("train"),
+        in.strings("eval"),
+        in.number("eval_fraction", 0),
+        in.stringOrNull("format"),
+        in.choice("train_on", TrainOn.ASSISTANT),
+        in.integer("max_length", 1024),
+        in.flag("packing", true),
+        in.choice("overlong", Overlong.TRUNCATE),
+        in.flag("shuffle", true));
+  }
+}

@@ -1,0 +1,62 @@
+package espalier.recipes;
+
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * What to train, on what, and how. Field names are those of the file, in snake case.
+ *
+ * @param model a folder, a GGUF file, {@code hub:org/name} or {@code pip:package==version/path}
+ * @param dtype of the frozen base; adapters train in float32
+ * @param quantize how the frozen base is stored
+ * @param adapter the keys of {@code adapter_config.json}, or {@code from: DIR} to go on training
+ *     one
+ * @param data what to learn from
+ * @param training how to go about it
+ * @param output the run's folder
+ */
+public record Recipe(
+    @Doc("A model folder, a GGUF file, hub:org/name[@revision], or pip:package==version/path")
+        String model,
+    @Doc("Dtype of the frozen base; adapters train in float32") BaseDtype dtype,
+    @Doc("How the frozen base is stored") Quantize quantize,
+    @Doc("The keys of adapter_config.json, or {from: DIR} to go on training an adapter")
+        ObjectNode adapter,
+    @Doc("What to learn from") DataSection data,
+    @Doc("How to go about it") TrainingSection training,
+    @Doc("The run's folder") String output) {
+
+  static Recipe of(Section in) {
+    return new Recipe(
+        in.string("model", "hub:HuggingFaceTB/SmolLM2-135M-Instruct"),
+        in.choice("dtype", BaseDtype.BF16),
+        in.choice("quantize", Quantize.NONE),
+        in.object("adapter", "{peft_type: LORA, target_modules: all-linear}"),
+        DataSection.of(in.section("data")),
+        TrainingSection.of(in.section("training")),
+        in.string("output", "runs/my-adapter"));
+  }
+
+  /** Where the run's files go. */
+  public Path outputFolder() {
+    return Path.of(output);
+  }
+
+  /** The folder of an adapter to go on training, or null for a new one. */
+  public @Nullable String from() {
+    JsonNode from = adapter.get("from");
+    return from == null ? null : from.asString();
+  }
+
+  /** A copy with another output folder. */
+  public Recipe withOutput(String folder) {
+    return new Recipe(model, dtype, quantize, adapter, data, training, folder);
+  }
+
+  /** A copy with another model. */
+  public Recipe withModel(String source) {
+    return new Recipe(source, dtype, quantize, adapter, data, training, output);
+  }
+}

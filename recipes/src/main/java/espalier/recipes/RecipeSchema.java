@@ -1,0 +1,175 @@
+package espalier.recipes;
+
+import com.github.victools.jsonschema.generator.FieldScope;
+import com.github.victools.jsonschema.generator.Option;
+import com.github.victools.jsonschema.generator.OptionPreset;
+import com.github.victools.jsonschema.generator.SchemaGenerator;
+import com.github.victools.jsonschema.generator.SchemaGeneratorConfigBuilder;
+import com.github.victools.jsonschema.generator.SchemaVersion;
+import com.networknt.schema.Error;
+import com.networknt.schema.Schema;
+import com.networknt.schema.SchemaRegistry;
+import com.networknt.schema.SpecificationVersion;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ArrayNode;
+import tools.jackson.databind.node.ObjectNode;
+
+/** The JSON schema of recipes, made from the records so that it can not drift from them. */
+public final class RecipeSchema {
+
+  private static final ObjectNode TEXT = generate();
+  private static final Schema SCHEMA =
+      SchemaRegistry.withDefaultDialect(SpecificationVersion.DRAFT_2020_12)
+          .getSchema(TEXT.toString());
+
+  private RecipeSchema() {}
+
+  /** The schema, draft 2020-12. */
+  public static ObjectNode json() {
+    return TEXT.deepCopy();
+  }
+
+  private static ObjectNode generate() {
+    var builder =
+        new SchemaGeneratorConfigBuilder(SchemaVersion.DRAFT_2020_12, OptionPreset.PLAIN_JSON)
+            .with(Option.FORBIDDEN_ADDITIONAL_PROPERTIES_BY_DEFAULT)
+            .with(Option.INLINE_ALL_SCHEMAS);
+    builder
+        .forFields()
+        .withPropertyNameOverrideResolver(field -> snake(field.getDeclaredName()))
+        .withDescriptionResolver(RecipeSchema::description);
+    builder
+        .forTypesInGeneral()
+        .withCustomDefinitionProvider(
+            (type, context) -> {
+              Class<?> raw = type.getErasedType();
+              ObjectNode node = context.getGeneratorConfig().createObjectNode();
+              if (raw == ObjectNode.class) {
+                return new com.github.victools.jsonschema.generator.CustomDefinition(
+                    node.put("type", "object"));
+              }
+              if (raw.isEnum()) {
+                ArrayNode names = node.put("type", "string").putArray("enum");
+                for (Object constant : raw.getEnumConstants()) {
+                  names.add(((Enum<?>) constant).name().toLowerCase(Locale.ROOT).replace('_', '-'));
+                }
+                return new com.github.victools.jsonschema.generator.CustomDefinition(node);
+              }
+              if (List.class.isAssignableFrom(raw)) {
+                ArrayNode either = node.putArray("anyOf");
+                either.addObject().put("type", "string");
+                either.addObject().put("type", "array").putObject("items").put("type", "string");
+                return new com.github.victools.jsonschema.generator.CustomDefinition(node);
+              }
+              return null;
+            });
+    ObjectNode schema = new SchemaGenerator(builder.build()).generateSchema(Recipe.class);
+    schema.put("title", "Espalier recipe");
+    return schema;
+  }
+
+  private static @Nullable String description(FieldScope field) {
+    Doc doc = field.getAnnotation(Doc.class);
+    return doc == null ? null : doc.value();
+  }
+
+  static String snake(String name) {
+    var out = new StringBuilder();
+    for (int i = 0; i < name.length(); i++) {
+      char c = name.charAt(i);
+      if (Character.isUpperCase(c)) {
+        out.append('_').append(Character.toLowerCase(c));
+      } else {
+        out.append(c);
+      }
+    }
+    return out.toString();
+  }
+
+  /**
+   * Checks a recipe.
+   *
+   * @throws RecipeException with every violation, and for an unknown key the nearest known one
+   */
+  public static void check(ObjectNode recipe) {
+    var problems = new ArrayList<String>();
+    unknownKeys(recipe, TEXT, "", problems);
+    for (Error error : SCHEMA.validate(recipe)) {
+      if (!"additionalProperties".equals(error.getKeyword())) {
+        problems.add(problem(recipe, error));
+      }
+    }
+    if (!problems.isEmpty()) {
+      throw new RecipeException(
+          "the recipe is wrong: " + String.join("; ", problems.stream().distinct().toList()));
+    }
+  }
+
+  private static String problem(ObjectNode recipe, Error error) {
+    String pointer = error.getInstanceLocation().toString();
+    String path = pointer.replaceFirst("^/", "").replace('/', '.');
+    JsonNode value = recipe.at(pointer);
+    String message = String.valueOf(error.getMessage());
+    return "%s is %s but %s".formatted(path.isEmpty() ? "it" : path, value, expected(message));
+  }
+
+  private static String expected(String message) {
+    int colon = message.indexOf(": ");
+    return (message.startsWith("/") || message.startsWith("$")) && colon > 0
+        ? message.substring(colon + 2)
+        : message;
+  }
+
+  private static void unknownKeys(
+      JsonNode value, JsonNode schema, String path, List<String> problems) {
+    JsonNode properties = schema.get("properties");
+    if (!value.isObject() || properties == null) {
+      return;
+    }
+    var known = new ArrayList<>(properties.propertyNames());
+    for (String key : value.propertyNames()) {
+      String name = path.isEmpty() ? key : path + "." + key;
+      if (!known.contains(key)) {
+        problems.add(
+            "%s is not a key of a recipe; nearest is %s, known here are %s"
+                .formatted(name, nearest(key, known), String.join(", ", known)));
+      } else {
+        unknownKeys(value.get(key), properties.get(key), name, problems);
+      }
+    }
+  }
+
+  /** The known word with the fewest edits to {@code word}. */
+  static String nearest(String word, List<String> known) {
+    String best = known.getFirst();
+    int least = Integer.MAX_VALUE;
+    for (String candidate : known) {
+      int distance = distance(word, candidate);
+      if (distance < least) {
+        least = distance;
+        best = candidate;
+      }
+    }
+    return best;
+  }
+
+  private static int distance(String a, String b) {
+    int[] row = new int[b.length() + 1];
+    Arrays.setAll(row, i -> i);
+    for (int i = 1; i <= a.length(); i++) {
+      int diagonal = row[0];
+      row[0] = i;
+      for (int j = 1; j <= b.length(); j++) {
+        int replaced = diagonal + (a.charAt(i - 1) == b.charAt(j - 1) ? 0 : 1);
+        diagonal = row[j];
+        row[j] = Math.min(replaced, 1 + Math.min(row[j], row[j - 1]));
+      }
+    }
+    return row[b.length()];
+  }
+}

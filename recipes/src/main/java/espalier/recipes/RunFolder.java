@@ -1,0 +1,233 @@
+package espalier.recipes;
+
+import espalier.adapters.LoadOptions;
+import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AtomicFiles;
+import espalier.checkpoints.CheckpointException;
+import espalier.checkpoints.SafetensorsFile;
+import espalier.checkpoints.SafetensorsWriter;
+import espalier.checkpoints.TensorFile;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Scope;
+import espalier.training.Optimizer;
+import espalier.training.TrainingState;
+import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.Comparator;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.NavigableMap;
+import java.util.TreeMap;
+import java.util.stream.Stream;
+import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
+import tools.jackson.core.JacksonException;
+import tools.jackson.databind.json.JsonMapper;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * The folder of a run. A checkpoint is made beside its place and renamed into it when it is whole,
+ * so a run that is killed at any moment finds only whole ones.
+ */
+final class RunFolder {
+
+  private static final String PREFIX = "step-";
+  private static final String STATE = "state.json";
+  private static final String OPTIMIZER = "optimizer.safetensors";
+
+  private final Path folder;
+
+  RunFolder(Path folder) {
+    this.folder = folder;
+    try {
+      Files.createDirectories(checkpoints());
+    } catch (IOException e) {
+      throw new CheckpointException(
+          "the run's folder %s can not be made: %s; choose another output".formatted(folder, e), e);
+    }
+  }
+
+  Path path() {
+    return folder;
+  }
+
+  Path file(String name) {
+    return folder.resolve(name);
+  }
+
+  private Path checkpoints() {
+    return folder.resolve("checkpoints");
+  }
+
+  /** Whether a run has begun here. */
+  boolean used() {
+    return Files.exists(file("metrics.jsonl")) || !steps().isEmpty();
+  }
+
+  /** The steps of the checkpoints that are there. */
+  private NavigableMap<Integer, Path> steps() {
+    var found = new TreeMap<Integer, Path>();
+    try (DirectoryStream<Path> entries = Files.newDirectoryStream(checkpoints(), PREFIX + "*")) {
+      for (Path entry : entries) {
+        String number = entry.getFileName().toString().substring(PREFIX.length());
+        if (number.matches("\\d{1,9}")) {
+          found.put(Integer.parseInt(number), entry);
+        }
+      }
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be listed".formatted(checkpoints()), e);
+    }
+    return found;
+  }
+
+  void save(
+      PretrainedModel model,
+      String adapter,
+      Optimizer optimizer,
+      TrainingState state,
+      int examples) {
+    Path target = checkpoints().resolve(PREFIX + state.step());
+    Path part = checkpoints().resolve("." + PREFIX + state.step() + ".part");
+    delete(part);
+    model.saveAdapter(adapter, part);
+    try (var _ = Scope.open()) {
+      SafetensorsWriter.write(part.resolve(OPTIMIZER), optimizer.state());
+    }
+    ObjectNode json = JsonMapper.shared().createObjectNode();
+    json.put("step", state.step());
+    json.put("best_loss", Double.toString(state.bestLoss()));
+    json.put("evaluations_without_gain", state.withoutGain());
+    json.put("examples", examples);
+    AtomicFiles.write(part.resolve(STATE), json.toPrettyString() + "\n");
+    delete(target);
+    move(part, target);
+  }
+
+  private static void move(Path from, Path to) {
+    try {
+      Files.move(from, to, StandardCopyOption.ATOMIC_MOVE);
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be renamed to %s".formatted(from, to), e);
+    }
+  }
+
+  /** Deletes all but the newest checkpoints; 0 keeps all. */
+  void keep(int newest) {
+    NavigableMap<Integer, Path> steps = steps();
+    while (newest > 0 && steps.size() > newest) {
+      Path oldest = steps.pollFirstEntry().getValue();
+      // Renamed first: a half deleted checkpoint must not be taken for a whole one.
+      Path dying = oldest.resolveSibling("." + oldest.getFileName() + ".old");
+      delete(dying);
+      move(oldest, dying);
+      delete(dying);
+    }
+  }
+
+  /** Puts the newest checkpoint back into model and optimizer. */
+  TrainingState resume(PretrainedModel model, String adapter, Optimizer optimizer, int examples) {
+    var newest = steps().lastEntry();
+    if (newest == null) {
+      return TrainingState.START;
+    }
+    Path checkpoint = newest.getValue();
+    ObjectNode json = state(checkpoint);
+    if (json.path("examples").asInt() != examples) {
+      throw new RecipeException(
+          "the run began with %d examples but the data has %d now; resume with the data that it began with"
+              .formatted(json.path("examples").asInt(), examples));
+    }
+    try (TensorFile saved = SafetensorsFile.open(checkpoint.resolve(AdapterFiles.TENSORS));
+        TensorFile remembered = SafetensorsFile.open(checkpoint.resolve(OPTIMIZER));
+        var _ = Scope.open()) {
+      model
+          .adapters()
+          .setState(
+              adapter, tensors(saved), LoadOptions.defaults().withTrainable(true).withStrict(true));
+      optimizer.restore(tensors(remembered));
+    }
+    return new TrainingState(
+        json.path("step").asInt(),
+        Double.parseDouble(json.path("best_loss").asString()),
+        json.path("evaluations_without_gain").asInt());
+  }
+
+  private static Map<String, Tensor> tensors(TensorFile file) {
+    var all = new LinkedHashMap<String, Tensor>();
+    file.entries().keySet().forEach(key -> all.put(key, file.tensor(key)));
+    return all;
+  }
+
+  private static ObjectNode state(Path checkpoint) {
+    Path file = checkpoint.resolve(STATE);
+    try {
+      return (ObjectNode) JsonMapper.shared().readTree(Files.readAllBytes(file));
+    } catch (IOException | JacksonException | ClassCastException e) {
+      throw new CheckpointException(
+          "%s can not be read: %s; delete that checkpoint to resume from the one before"
+              .formatted(file, e.getMessage()),
+          e);
+    }
+  }
+
+  /** Keeps the adapter as it is now as the best so far. */
+  void best(PretrainedModel model, String adapter) {
+    Path part = checkpoints().resolve(".best.part");
+    delete(part);
+    model.saveAdapter(adapter, part);
+    Path best = best();
+    Path old = checkpoints().resolve(".best.old");
+    delete(old);
+    if (Files.exists(best)) {
+      move(best, old);
+    }
+    move(part, best);
+    delete(old);
+  }
+
+  /** The folder of the best adapter, which may not be there. */
+  Path best() {
+    return checkpoints().resolve("best");
+  }
+
+  /** Puts the best adapter back, if one was kept. */
+  void restoreBest(PretrainedModel model, String adapter) {
+    if (!Files.isDirectory(best())) {
+      return;
+    }
+    try (TensorFile saved = SafetensorsFile.open(best().resolve(AdapterFiles.TENSORS));
+        var _ = Scope.open()) {
+      model
+          .adapters()
+          .setState(
+              adapter, tensors(saved), LoadOptions.defaults().withTrainable(true).withStrict(true));
+    }
+  }
+
+  /** The text of a file, or null if it is not there. */
+  @Nullable String read(String name) {
+    try {
+      return Files.exists(file(name)) ? Files.readString(file(name)) : null;
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be read".formatted(file(name)), e);
+    }
+  }
+
+  private static void delete(Path path) {
+    if (!Files.exists(path)) {
+      return;
+    }
+    try (Stream<Path> all = Files.walk(path)) {
+      List<Path> inner = all.sorted(Comparator.reverseOrder()).toList();
+      for (Path each : inner) {
+        Files.delete(each);
+      }
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be deleted".formatted(path), e);
+    }
+  }
+}

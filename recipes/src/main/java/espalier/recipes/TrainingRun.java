@@ -1,0 +1,379 @@
+package espalier.recipes;
+
+import espalier.adapters.LoadOptions;
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AtomicFiles;
+import espalier.checkpoints.CheckpointException;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Native;
+import espalier.text.Example;
+import espalier.text.ExampleEncoder;
+import espalier.text.Tokenizer;
+import espalier.training.AdamW;
+import espalier.training.BatchPlan;
+import espalier.training.DataFormat;
+import espalier.training.Dataset;
+import espalier.training.Encoded;
+import espalier.training.EpochOrder;
+import espalier.training.EvalMetrics;
+import espalier.training.Examples;
+import espalier.training.LossPlot;
+import espalier.training.Machine;
+import espalier.training.ModelCard;
+import espalier.training.Optimizer;
+import espalier.training.OverlongPolicy;
+import espalier.training.ParameterGroup;
+import espalier.training.Report;
+import espalier.training.Row;
+import espalier.training.RunHistory;
+import espalier.training.RunListener;
+import espalier.training.RunLog;
+import espalier.training.Sample;
+import espalier.training.Sgd;
+import espalier.training.TensorBoardWriter;
+import espalier.training.TrainingConfig;
+import espalier.training.TrainingLoop;
+import espalier.training.TrainingState;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.function.Consumer;
+import tools.jackson.databind.node.ObjectNode;
+
+/**
+ * Does what a recipe says. The run's folder afterwards holds the adapter as PEFT reads it, the
+ * checkpoints, the metrics, a picture of the loss and a page about the run.
+ *
+ * <pre>{@code
+ * try (var run = TrainingRun.open(RecipeFile.read(path, List.of()), listener, System.err::println)) {
+ *   run.train(false);
+ * }
+ * }</pre>
+ */
+public final class TrainingRun implements AutoCloseable {
+
+  /** The name of the adapter that a recipe trains. */
+  public static final String ADAPTER = "default";
+
+  private final Recipe recipe;
+  private final PretrainedModel model;
+  private final RunFolder folder;
+  private final RunListener listener;
+  private final Encoded train;
+  private final List<Example> evaluation;
+  private final CausalTrainee trainee;
+  private List<Sample> samples = List.of();
+
+  private TrainingRun(
+      Recipe recipe,
+      PretrainedModel model,
+      RunListener listener,
+      Encoded train,
+      List<Example> evaluation) {
+    this.recipe = recipe;
+    this.model = model;
+    this.listener = listener;
+    this.train = train;
+    this.evaluation = evaluation;
+    this.folder = new RunFolder(recipe.outputFolder());
+    this.trainee = new CausalTrainee(model.model(), model.adapters());
+  }
+
+  /**
+   * Reads the data, loads the model and puts the adapter on it.
+   *
+   * @param listener told what the run does
+   * @param progress told, line by line, what is fetched
+   */
+  public static TrainingRun open(Recipe recipe, RunListener listener, Consumer<String> progress) {
+    // Data first: it is quick to read, and most mistakes are there.
+    var data = recipe.data();
+    DataFormat format = data.format() == null ? null : DataFormat.of(data.format());
+    List<Row> rows = new ArrayList<>(Dataset.read(data.train(), format));
+    List<Row> evaluationRows =
+        data.eval().isEmpty()
+            ? heldOut(rows, data.evalFraction())
+            : Dataset.read(data.eval(), format);
+    if (recipe.training().threads() > 0) {
+      Native.threads(recipe.training().threads());
+    }
+    PretrainedModel model = PretrainedModel.load(recipe.model(), recipe.dtype().type(), progress);
+    try {
+      attach(recipe, model, listener);
+      model.model().gradientCheckpointing(recipe.training().gradientCheckpointing());
+      var encoder =
+          new ExampleEncoder(model.tokenizer(), data.trainOn() == DataSection.TrainOn.ALL);
+      var policy =
+          data.overlong() == DataSection.Overlong.ERROR
+              ? OverlongPolicy.ERROR
+              : OverlongPolicy.TRUNCATE;
+      int longest = longest(data.maxLength(), model);
+      Encoded train = Examples.encode(rows, encoder, longest, policy);
+      train.warnings().forEach(listener::message);
+      List<Example> evaluation =
+          evaluationRows.isEmpty()
+              ? List.of()
+              : Examples.encode(evaluationRows, encoder, longest, policy).examples();
+      return new TrainingRun(recipe, model, listener, train, evaluation);
+    } catch (RuntimeException e) {
+      model.close();
+      throw e;
+    }
+  }
+
+  private static int longest(int asked, PretrainedModel model) {
+    int limit = model.model().config().maxPositions();
+    if (limit > 0 && asked > limit) {
+      throw new RecipeException(
+          "data.max_length is %d but the model reads %d tokens at most; lower max_length"
+              .formatted(asked, limit));
+    }
+    return asked;
+  }
+
+  // The rows at equal distances, so that the choice does not depend on a random stream.
+  private static List<Row> heldOut(List<Row> rows, double fraction) {
+    if (!(fraction >= 0 && fraction < 1)) {
+      throw new RecipeException(
+          "data.eval_fraction is %s but must lie in [0, 1); 0.05 is usual".formatted(fraction));
+    }
+    int count = (int) Math.round(fraction * rows.size());
+    var held = new ArrayList<Row>();
+    for (int i = count - 1; i >= 0; i--) {
+      held.add(rows.remove((int) ((long) i * rows.size() / count)));
+    }
+    return held.reversed();
+  }
+
+  private static void attach(Recipe recipe, PretrainedModel model, RunListener listener) {
+    String from = recipe.from();
+    if (from != null) {
+      model
+          .loadAdapter(ADAPTER, Path.of(from), LoadOptions.defaults().withTrainable(true))
+          .warnings()
+          .forEach(listener::message);
+      return;
+    }
+    AdapterCatalog.Read read = model.catalog().read(recipe.adapter());
+    if (!read.config().head().unknown().isEmpty()) {
+      ObjectNode known = model.catalog().write(read.config());
+      var names = new ArrayList<>(known.propertyNames());
+      names.removeAll(read.config().head().unknown().keySet());
+      String first = read.config().head().unknown().keySet().iterator().next();
+      throw new RecipeException(
+          "adapter.%s is not a field of %s; nearest is %s"
+              .formatted(first, read.config().peftType(), RecipeSchema.nearest(first, names)));
+    }
+    read.warnings().forEach(listener::message);
+    model
+        .attach(ADAPTER, read.config(), recipe.training().seed())
+        .warnings()
+        .forEach(listener::message);
+  }
+
+  /** The model with its adapter. */
+  public PretrainedModel model() {
+    return model;
+  }
+
+  /** The examples that are trained on. */
+  public Encoded data() {
+    return train;
+  }
+
+  /** Answers to show on the run's page, before and after. */
+  public void samples(List<Sample> shown) {
+    samples = List.copyOf(shown);
+  }
+
+  /** Loss and accuracy over the evaluation examples as the model is now. */
+  public EvalMetrics evaluate() {
+    return TrainingLoop.evaluate(
+        trainee, evaluation, recipe.data().packing(), recipe.data().maxLength(), padId(), 0);
+  }
+
+  private int padId() {
+    Tokenizer tokenizer = model.tokenizer();
+    return tokenizer.padId().orElse(tokenizer.eosId().orElse(0));
+  }
+
+  /**
+   * Trains to the end, or goes on where a killed run stopped.
+   *
+   * @param resume whether to go on with what is in the folder
+   * @return the state at the end
+   * @throws RecipeException if the folder holds a run and {@code resume} is false, or that run was
+   *     of another recipe
+   */
+  public TrainingState train(boolean resume) {
+    var settings = recipe.training();
+    var order =
+        recipe.data().shuffle()
+            ? new EpochOrder.Shuffled(settings.seed())
+            : new EpochOrder.InFileOrder();
+    var plan =
+        new BatchPlan(
+            train.examples(), order, settings.batchSize(), settings.gradientAccumulation());
+    int steps = settings.steps() > 0 ? settings.steps() : plan.steps(settings.epochs());
+    var config =
+        new TrainingConfig(
+            steps,
+            settings.courseOfRate(),
+            recipe.data().packing(),
+            recipe.data().maxLength(),
+            padId(),
+            settings.evaluateEvery(),
+            settings.saveEvery(),
+            settings.earlyStopping(),
+            settings.seed());
+    claim(resume);
+    try (Optimizer optimizer = optimizer()) {
+      int examples = train.examples().size();
+      TrainingState start =
+          resume ? folder.resume(model, ADAPTER, optimizer, examples) : TrainingState.START;
+      TrainingState end = run(plan, config, optimizer, start, examples);
+      finish(end);
+      return end;
+    }
+  }
+
+  private TrainingState run(
+      BatchPlan plan,
+      TrainingConfig config,
+      Optimizer optimizer,
+      TrainingState start,
+      int examples) {
+    Path metrics = folder.file("metrics.jsonl");
+    boolean fresh = start.step() == 0;
+    try (RunLog log = fresh ? RunLog.create(metrics) : RunLog.resume(metrics, start.step());
+        TensorBoardWriter board =
+            fresh
+                ? TensorBoardWriter.create(folder.path())
+                : TensorBoardWriter.resume(folder.path(), start.step())) {
+      var loop =
+          new TrainingLoop(
+              trainee,
+              optimizer,
+              recipe.training().maxGradNorm(),
+              plan,
+              evaluation,
+              config,
+              RunListener.all(List.of(log, board, listener)),
+              new TrainingLoop.Checkpoints() {
+                @Override
+                public void save(TrainingState state) {
+                  folder.save(model, ADAPTER, optimizer, state, examples);
+                  folder.keep(recipe.training().keep());
+                  listener.saved(folder.path());
+                }
+
+                @Override
+                public void best(TrainingState state) {
+                  if (recipe.training().earlyStopping() != null) {
+                    folder.best(model, ADAPTER);
+                  }
+                }
+              });
+      return loop.run(start);
+    } catch (IOException e) {
+      throw new CheckpointException(
+          "the run's record in %s can not be written: %s".formatted(folder.path(), e), e);
+    }
+  }
+
+  private void claim(boolean resume) {
+    String resolved = ResolvedRecipe.yaml(recipe);
+    if (!resume && folder.used()) {
+      throw new RecipeException(
+          "%s holds a run already; add --resume to go on with it, or choose another output"
+              .formatted(folder.path()));
+    }
+    String before = folder.read("recipe.yaml");
+    if (resume && before != null) {
+      ResolvedRecipe.requireSame(before, resolved);
+    }
+    AtomicFiles.write(folder.file("recipe.yaml"), resolved);
+  }
+
+  private Optimizer optimizer() {
+    var settings = recipe.training();
+    var groups =
+        List.of(
+            new ParameterGroup(
+                "adapter", trainee.parameters(), settings.learningRate(), settings.weightDecay()));
+    return switch (settings.optimizer()) {
+      case "adamw" -> new AdamW(groups);
+      case "sgd" -> new Sgd(groups, 0.9);
+      default ->
+          throw new RecipeException(
+              "training.optimizer is %s but must be adamw or sgd".formatted(settings.optimizer()));
+    };
+  }
+
+  private void finish(TrainingState end) {
+    if (recipe.training().earlyStopping() != null) {
+      folder.restoreBest(model, ADAPTER);
+    }
+    model.saveAdapter(ADAPTER, folder.path());
+    try {
+      report(end);
+    } catch (IOException e) {
+      throw new CheckpointException(
+          "the run's page in %s can not be written: %s".formatted(folder.path(), e), e);
+    }
+    listener.saved(folder.path());
+  }
+
+  /** Writes the picture, the page and the model card again, such as after samples were added. */
+  public void report(TrainingState end) throws IOException {
+    RunHistory history = RunHistory.read(folder.file("metrics.jsonl"));
+    String name = String.valueOf(folder.path().toAbsolutePath().getFileName());
+    Map<String, String> facts = new LinkedHashMap<>();
+    facts.put("model", model.name());
+    facts.put("method", model.adapters().config(ADAPTER).peftType());
+    facts.put("parameters", model.adapters().trainableLine());
+    facts.put("examples", String.valueOf(train.examples().size()));
+    facts.put("steps", String.valueOf(end.step()));
+    history.evals().stream()
+        .reduce((_, last) -> last)
+        .ifPresent(
+            last -> facts.put("evaluation loss", String.format(Locale.ROOT, "%.4f", last.loss())));
+    LossPlot.write(history, name, folder.file("loss.png"));
+    new Report(name, history, ResolvedRecipe.yaml(recipe), facts, Machine.facts(), samples)
+        .write(folder.file("report.html"));
+    new ModelCard(
+            name,
+            model.name(),
+            model.adapters().config(ADAPTER).peftType(),
+            "text-generation",
+            facts,
+            Map.of("Espalier", version()),
+            samples)
+        .write(folder.path());
+  }
+
+  private static String version() {
+    String version = TrainingRun.class.getPackage().getImplementationVersion();
+    return version == null ? "0.1.0" : version;
+  }
+
+  /** The run's folder. */
+  public Path folder() {
+    return folder.path();
+  }
+
+  /** Where PEFT finds the adapter's tensors. */
+  public Path adapterFile() {
+    return folder.file(AdapterFiles.TENSORS);
+  }
+
+  @Override
+  public void close() {
+    model.close();
+  }
+}

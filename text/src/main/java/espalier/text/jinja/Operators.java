@@ -1,0 +1,236 @@
+package espalier.text.jinja;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.jspecify.annotations.Nullable;
+
+/** Arithmetic and comparison, with Python's rules. */
+final class Operators {
+
+  private Operators() {}
+
+  static Object apply(Run run, String operator, Object left, Object right) {
+    Number a = Values.number(left);
+    Number b = Values.number(right);
+    if (a != null && b != null) {
+      return compute(operator, a, b);
+    }
+    if (operator.equals("%") && left instanceof String format) {
+      return PercentFormat.format(run, format, right);
+    }
+    return switch (operator) {
+      case "+" -> join(run, left, right);
+      case "*" -> a == null ? repeat(run, left, b, right) : repeat(run, right, a, left);
+      default -> throw unsupported(operator, left, right);
+    };
+  }
+
+  private static Object join(Run run, Object left, Object right) {
+    if (left instanceof String a && right instanceof String b) {
+      run.string((long) a.length() + b.length());
+      return a + b;
+    }
+    if (left instanceof List<?> a
+        && right instanceof List<?> b
+        && left instanceof Tuple == right instanceof Tuple) {
+      run.list((long) a.size() + b.size());
+      List<Object> both = new ArrayList<>(a.size() + b.size());
+      both.addAll(a);
+      both.addAll(b);
+      return left instanceof Tuple ? new Tuple(both) : both;
+    }
+    throw unsupported("+", left, right);
+  }
+
+  private static Object repeat(Run run, Object what, @Nullable Number times, Object other) {
+    if (!(times instanceof Long count)) {
+      throw unsupported("*", what, other);
+    }
+    long repeats = Math.clamp(count, 0, Integer.MAX_VALUE);
+    return switch (what) {
+      case String text -> {
+        run.string(text.length() * repeats);
+        yield text.repeat(text.isEmpty() ? 0 : (int) repeats);
+      }
+      case List<?> list -> {
+        run.list(list.size() * repeats);
+        List<Object> all = new ArrayList<>();
+        for (long i = 0; i < repeats && !list.isEmpty(); i++) {
+          all.addAll(list);
+        }
+        yield what instanceof Tuple ? new Tuple(all) : all;
+      }
+      default -> throw unsupported("*", what, other);
+    };
+  }
+
+  private static Object compute(String operator, Number a, Number b) {
+    boolean whole = a instanceof Long && b instanceof Long;
+    long x = a.longValue();
+    long y = b.longValue();
+    double p = a.doubleValue();
+    double q = b.doubleValue();
+    try {
+      return switch (operator) {
+        case "+" -> whole ? (Object) Math.addExact(x, y) : (Object) (p + q);
+        case "-" -> whole ? (Object) Math.subtractExact(x, y) : (Object) (p - q);
+        case "*" -> whole ? (Object) Math.multiplyExact(x, y) : (Object) (p * q);
+        case "/" -> p / divisor(q);
+        case "//" ->
+            whole ? (Object) Math.floorDiv(x, divisor(y)) : (Object) Math.floor(p / divisor(q));
+        case "%" -> whole ? (Object) Math.floorMod(x, divisor(y)) : (Object) modulo(p, divisor(q));
+        case "**" ->
+            whole && y >= 0 ? (Object) power(x, y) : (Object) Math.pow(q < 0 ? divisor(p) : p, q);
+        default -> throw new JinjaException("the operator %s is not known".formatted(operator));
+      };
+    } catch (ArithmeticException e) {
+      throw new JinjaException("%s %s %s does not fit 64 bits".formatted(a, operator, b));
+    }
+  }
+
+  private static long divisor(long number) {
+    if (number == 0) {
+      throw new JinjaException("division by zero");
+    }
+    return number;
+  }
+
+  private static double divisor(double number) {
+    if (number == 0) {
+      throw new JinjaException("division by zero");
+    }
+    return number;
+  }
+
+  /** The remainder with the sign of the divisor. */
+  private static double modulo(double p, double q) {
+    double rest = p % q;
+    return rest != 0 && (rest < 0) != (q < 0) ? rest + q : rest;
+  }
+
+  private static long power(long base, long exponent) {
+    if (base == 0 || base == 1) {
+      return exponent == 0 ? 1 : base;
+    }
+    if (base == -1) {
+      return exponent % 2 == 0 ? 1 : -1;
+    }
+    long result = 1;
+    for (long i = 0; i < exponent; i++) { // at most 63 rounds, as |base| is 2 or more
+      result = Math.multiplyExact(result, base);
+    }
+    return result;
+  }
+
+  static Object signed(boolean negative, Object operand) {
+    return switch (Values.number(operand)) {
+      case Double number -> negative ? -number : number;
+      case Long number when number != Long.MIN_VALUE || !negative -> negative ? -number : number;
+      case null, default ->
+          throw operand instanceof Undefined undefined
+              ? undefined.error()
+              : new JinjaException(
+                  "bad operand type for unary %s: '%s'"
+                      .formatted(negative ? "-" : "+", Values.typeOf(operand)));
+    };
+  }
+
+  /** Whether {@code left operator right}. */
+  static boolean holds(Run run, String operator, Object left, Object right) {
+    return switch (operator) {
+      case "==" -> Values.equal(run, left, right);
+      case "!=" -> !Values.equal(run, left, right);
+      case "in" -> Values.contains(run, right, left);
+      case "not in" -> !Values.contains(run, right, left);
+      default -> {
+        int order = compare(run, operator, left, right);
+        yield order != UNORDERED
+            && switch (operator) {
+              case "<" -> order < 0;
+              case "<=" -> order <= 0;
+              case ">" -> order > 0;
+              default -> order >= 0;
+            };
+      }
+    };
+  }
+
+  private static final int UNORDERED = 2; // one of both is not a number
+
+  /**
+   * -1, 0 or 1 as {@code left} comes before, with or after {@code right}.
+   *
+   * @throws JinjaException when they cannot be compared
+   */
+  static int compare(Run run, String operator, Object left, Object right) {
+    run.step();
+    Number a = Values.number(left);
+    Number b = Values.number(right);
+    if (a instanceof Long x && b instanceof Long y) {
+      return Long.compare(x, y);
+    }
+    if (a != null && b != null) {
+      double p = a.doubleValue();
+      double q = b.doubleValue();
+      return p < q ? -1 : p > q ? 1 : p == q ? 0 : UNORDERED;
+    }
+    if (left instanceof String x && right instanceof String y) {
+      run.walk(Math.min(x.length(), y.length()));
+      return compare(x, y);
+    }
+    if (left instanceof List<?> x
+        && right instanceof List<?> y
+        && left instanceof Tuple == right instanceof Tuple) {
+      run.enter();
+      try {
+        for (int i = 0; i < Math.min(x.size(), y.size()); i++) {
+          if (!Values.equal(run, x.get(i), y.get(i))) {
+            return compare(run, operator, x.get(i), y.get(i));
+          }
+        }
+        return Integer.compare(x.size(), y.size());
+      } finally {
+        run.leave();
+      }
+    }
+    throw left instanceof Undefined undefined
+        ? undefined.error()
+        : right instanceof Undefined undefined
+            ? undefined.error()
+            : new JinjaException(
+                "'%s' not supported between instances of '%s' and '%s'"
+                    .formatted(operator, Values.typeOf(left), Values.typeOf(right)));
+  }
+
+  /** By code points, which differs from the order of UTF-16 units beyond U+FFFF. */
+  private static int compare(String x, String y) {
+    int shorter = Math.min(x.length(), y.length());
+    int same = 0;
+    while (same < shorter && x.charAt(same) == y.charAt(same)) {
+      same++;
+    }
+    if (same == shorter) {
+      return Integer.compare(x.length(), y.length());
+    }
+    char c = x.charAt(same);
+    char d = y.charAt(same);
+    boolean beyond = Character.isSurrogate(c);
+    return beyond == Character.isSurrogate(d) ? (c < d ? -1 : 1) : beyond ? 1 : -1;
+  }
+
+  private static JinjaException unsupported(String operator, Object left, Object right) {
+    if (left instanceof Undefined undefined) {
+      return undefined.error();
+    }
+    if (right instanceof Undefined undefined) {
+      return undefined.error();
+    }
+    if (operator.equals("+") && left instanceof String) {
+      return new JinjaException(
+          "can only concatenate str (not \"%s\") to str".formatted(Values.typeOf(right)));
+    }
+    return new JinjaException(
+        "unsupported operand types for %s: '%s' and '%s'"
+            .formatted(operator, Values.typeOf(left), Values.typeOf(right)));
+  }
+}

@@ -1,0 +1,32 @@
+package espalier.training;
+
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * Parameters that share a learning rate and a weight decay.
+ *
+ * @param name what the run log calls it
+ * @param parameters by name, in order
+ * @param learningRate above or equal 0, before the schedule's factor
+ * @param weightDecay decoupled decay, above or equal 0
+ */
+public record ParameterGroup(
+    String name, Map<String, Tensor> parameters, double learningRate, double weightDecay) {
+
+  public ParameterGroup {
+    if (!(learningRate >= 0 && Double.isFinite(learningRate))) {
+      throw new IllegalArgumentException(
+          "learning_rate is %s but must be finite and not negative; 2e-4 is usual for LoRA"
+              .formatted(learningRate));
+    }
+    if (!(weightDecay >= 0 && Double.isFinite(weightDecay))) {
+      throw new IllegalArgumentException(
+          "weight_decay is %s but must be finite and not negative; 0 turns it off"
+              .formatted(weightDecay));
+    }
+    parameters = Collections.unmodifiableMap(new LinkedHashMap<>(parameters));
+  }
+}

@@ -1,0 +1,90 @@
+package espalier.training;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+
+/** Gradient descent with momentum: m ← μ m + g, p ← p - rate · m; decay is added to g. */
+public final class Sgd implements Optimizer {
+
+  private final List<ParameterGroup> groups;
+  private final double momentum;
+  private final SlotState slots = new SlotState();
+  private final Map<String, Tensor> all = new LinkedHashMap<>();
+
+  /**
+   * An optimizer over groups.
+   *
+   * @param momentum in [0, 1); 0 keeps no state
+   */
+  public Sgd(List<ParameterGroup> groups, double momentum) {
+    if (!(momentum >= 0 && momentum < 1)) {
+      throw new IllegalArgumentException(
+          "momentum is %s but must lie in [0, 1); 0 turns it off".formatted(momentum));
+    }
+    this.groups = List.copyOf(groups);
+    this.momentum = momentum;
+    groups.forEach(group -> all.putAll(group.parameters()));
+  }
+
+  @Override
+  public void step(double factor) {
+    try (var _ = new NoGradGuard()) {
+      for (ParameterGroup group : groups) {
+        double rate = group.learningRate() * factor;
+        group
+            .parameters()
+            .forEach(
+                (name, p) -> {
+                  try (var _ = new PointerScope()) {
+                    if (p.grad().defined()) {
+                      update(name, p, p.grad(), rate, group.weightDecay());
+                    }
+                  }
+                });
+      }
+    }
+  }
+
+  private void update(String name, Tensor p, Tensor g, double rate, double decay) {
+    Tensor direction = decay == 0 ? g : g.add(p, new Scalar(decay));
+    if (momentum > 0) {
+      boolean[] fresh = {false};
+      Tensor start = direction;
+      Tensor m =
+          slots.get(
+              name,
+              "momentum",
+              () -> {
+                fresh[0] = true;
+                return start.clone();
+              });
+      direction = fresh[0] ? m : m.mul_(new Scalar(momentum)).add_(direction);
+    }
+    p.add_(direction, new Scalar(-rate));
+  }
+
+  @Override
+  public double learningRate() {
+    return groups.isEmpty() ? 0 : groups.getFirst().learningRate();
+  }
+
+  @Override
+  public Map<String, Tensor> state() {
+    return slots.all();
+  }
+
+  @Override
+  public void restore(Map<String, Tensor> state) {
+    slots.restore(state, all);
+  }
+
+  @Override
+  public void close() {
+    slots.close();
+  }
+}

@@ -1,0 +1,32 @@
+package espalier.training;
+
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
+
+/** What the loop needs of what it trains. The loop never asks which method or model it is. */
+public interface Trainee {
+
+  /**
+   * The loss of one micro-batch, summed over its labelled tokens, in nats.
+   *
+   * @return a scalar, float32, with a graph where gradients are on
+   */
+  Tensor lossSum(Batch batch);
+
+  /** How many of the labelled tokens were the first choice. Runs without gradients. */
+  Judged judge(Batch batch);
+
+  /** The trained parameters by the name under which their optimizer state is kept, in order. */
+  Map<String, Tensor> parameters();
+
+  /** Switches dropout and the like on or off. */
+  void train(boolean on);
+
+  /**
+   * What an evaluation found in one micro-batch.
+   *
+   * @param lossSum summed loss, nats
+   * @param correct labelled tokens that were the model's first choice
+   */
+  record Judged(double lossSum, long correct) {}
+}
