@@ -29,7 +29,7 @@ final class DemoCommand implements Callable<Integer> {
   @Spec
   private CommandSpec spec;
 
-  @Option(names = "--quick", description = "Train 40 steps instead of 200: about a minute")
+  @Option(names = "--quick", description = "Train 40 steps instead of 100")
   private boolean quick;
 
   @Option(

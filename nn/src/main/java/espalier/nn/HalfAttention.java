@@ -10,6 +10,7 @@ import java.util.List;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,8 +33,28 @@ final class HalfAttention {
     return CustomFunction.apply(
         inputs,
         inputs,
-        () -> forward(q, k, v, mask, scale),
-        (g, saved) -> backward(g, saved.get(0), saved.get(1), saved.get(2), mask, scale));
+        () ->
+            HalfPrecision.emulated(q)
+                ? forward(wide(q), wide(k), wide(v), mask, scale).to(q.scalar_type().intern())
+                : forward(q, k, v, mask, scale),
+        (g, saved) -> {
+          Tensor qs = saved.get(0);
+          Tensor ks = saved.get(1);
+          Tensor vs = saved.get(2);
+          if (!HalfPrecision.emulated(g)) {
+            return backward(g, qs, ks, vs, mask, scale);
+          }
+          ScalarType dtype = g.scalar_type().intern();
+          var narrow = new ArrayList<@Nullable Tensor>();
+          for (Tensor each : backward(wide(g), wide(qs), wide(ks), wide(vs), mask, scale)) {
+            narrow.add(each == null ? null : each.to(dtype));
+          }
+          return narrow;
+        });
+  }
+
+  private static Tensor wide(Tensor t) {
+    return t.to(ScalarType.Float);
   }
 
   private static Tensor forward(Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {

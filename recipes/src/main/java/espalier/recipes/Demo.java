@@ -186,7 +186,7 @@ public final class Demo {
         .put("max_length", 256)
         .put("packing", true);
     tree.putObject("training")
-        .put("steps", choice.quick() ? 40 : 200)
+        .put("steps", choice.quick() ? 40 : 100)
         .put("batch_size", 8)
         .put("learning_rate", rate)
         .put("schedule", "linear")

@@ -7,6 +7,7 @@ import static org.bytedeco.pytorch.global.torch.mm_out;
 import static org.bytedeco.pytorch.global.torch.zeros;
 
 import espalier.nn.CustomFunction;
+import espalier.nn.HalfPrecision;
 import espalier.nn.Recompute;
 import espalier.nn.Scope;
 import java.util.ArrayList;
@@ -57,7 +58,7 @@ public final class CausalLoss {
                   try (var _ = new PointerScope()) {
                     long rows = Math.min(chunk, hidden.size(0) - from);
                     Tensor part = hidden.narrow(0, from, rows);
-                    Tensor z = linear(part, head).to(ScalarType.Float);
+                    Tensor z = logits(part, head);
                     Tensor index = targets.narrow(0, from, rows).unsqueeze(1);
                     Tensor chosen = z.gather(1, index);
                     Tensor lse = logsumexp(z, new long[] {1}, true);
@@ -66,10 +67,7 @@ public final class CausalLoss {
                       // d loss / d z = softmax(z) - one-hot
                       z.sub_(lse).exp_();
                       z.scatter_add_(1, index, chosen.fill_(new Scalar(-1)));
-                      mm_out(
-                          gradient.narrow(0, from, rows),
-                          z.to(hidden.scalar_type().intern()),
-                          head);
+                      toHidden(gradient.narrow(0, from, rows), z, head);
                     }
                   }
                 }
@@ -142,6 +140,42 @@ public final class CausalLoss {
       }
     }
     return new Trainee.Judged(loss, correct);
+  }
+
+  /** Rows of the head that are widened at a time where half-precision products are emulated. */
+  private static final long SLICE = 8192;
+
+  /** Logits in float32: hidden [m, H], head [V, H] to [m, V]. */
+  private static Tensor logits(Tensor hidden, Tensor head) {
+    if (!HalfPrecision.emulated(hidden)) {
+      return linear(hidden, head).to(ScalarType.Float);
+    }
+    Tensor wide = hidden.to(ScalarType.Float);
+    Tensor z = wide.new_empty(hidden.size(0), head.size(0));
+    for (long from = 0; from < head.size(0); from += SLICE) {
+      try (var _ = new PointerScope()) {
+        long rows = Math.min(SLICE, head.size(0) - from);
+        Tensor slice = head.narrow(0, from, rows).to(ScalarType.Float);
+        z.narrow(1, from, rows).copy_(wide.mm(slice.t()));
+      }
+    }
+    return z;
+  }
+
+  /** The gradient of the hidden states, z [m, V] times head [V, H], into {@code out} [m, H]. */
+  private static void toHidden(Tensor out, Tensor z, Tensor head) {
+    if (!HalfPrecision.emulated(out)) {
+      mm_out(out, z.to(out.scalar_type().intern()), head);
+      return;
+    }
+    Tensor sum = z.new_zeros(out.size(0), out.size(1));
+    for (long from = 0; from < head.size(0); from += SLICE) {
+      try (var _ = new PointerScope()) {
+        long rows = Math.min(SLICE, head.size(0) - from);
+        sum.addmm_(z.narrow(1, from, rows), head.narrow(0, from, rows).to(ScalarType.Float));
+      }
+    }
+    out.copy_(sum);
   }
 
   private static long chunk(long vocabulary) {

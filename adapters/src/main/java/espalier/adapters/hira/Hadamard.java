@@ -6,6 +6,7 @@ import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.mm_out;
 
 import espalier.nn.CustomFunction;
+import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import java.util.Arrays;
 import java.util.List;
@@ -37,6 +38,7 @@ public final class Hadamard {
   private final Linear layer;
   private final Tensor w; // [m, n]
   private final boolean half;
+  private final boolean emulated; // half precision that is computed in float32
   private final boolean withBase;
   private final long out; // rows of w, which a scope may have freed by the time of backward
   private final long rows; // of a block
@@ -45,9 +47,8 @@ public final class Hadamard {
     this.layer = layer;
     this.withBase = withBase;
     w = layer.originalWeight();
-    half =
-        w.scalar_type().intern() == ScalarType.BFloat16
-            || w.scalar_type().intern() == ScalarType.Half;
+    emulated = HalfPrecision.emulated(w);
+    half = HalfPrecision.isHalf(w) && !emulated;
     out = w.size(0);
     rows = Math.clamp(block / Math.max(1, w.size(1)), 1, out);
   }
@@ -81,8 +82,15 @@ public final class Hadamard {
         CustomFunction.apply(
             inputs,
             List.of(flat, p, q, w),
-            () -> oneToken ? token(flat, p, q) : forward(flat, p, q),
-            (g, saved) -> backward(g, saved, wanted));
+            () -> {
+              if (oneToken) {
+                return token(flat, p, q);
+              }
+              return emulated
+                  ? forward(wide(flat), p, q).to(flat.scalar_type().intern())
+                  : forward(flat, p, q);
+            },
+            (g, saved) -> emulated ? wideBackward(g, saved, wanted) : backward(g, saved, wanted));
     if (x.dim() == 2) {
       return y;
     }
@@ -94,7 +102,8 @@ public final class Hadamard {
 
   private Tensor forward(Tensor x, Tensor p, Tensor q) {
     long m = w.size(0);
-    Tensor bias = withBase ? layer.bias() : null;
+    Tensor own = withBase ? layer.bias() : null;
+    Tensor bias = own == null ? null : own.to(x.scalar_type().intern());
     if (half) {
       Tensor delta = w.new_empty(m, w.size(1));
       blocks(
@@ -142,6 +151,19 @@ public final class Hadamard {
         body.at(from, Math.min(rows, out - from));
       }
     }
+  }
+
+  private static Tensor wide(Tensor t) {
+    return t.to(ScalarType.Float);
+  }
+
+  private List<@Nullable Tensor> wideBackward(Tensor g, List<Tensor> saved, boolean[] wanted) {
+    Tensor x = saved.getFirst();
+    List<@Nullable Tensor> wideOnes =
+        backward(wide(g), List.of(wide(x), saved.get(1), saved.get(2), saved.get(3)), wanted);
+    Tensor dx = wideOnes.getFirst();
+    return Arrays.asList(
+        dx == null ? null : dx.to(x.scalar_type().intern()), wideOnes.get(1), wideOnes.get(2));
   }
 
   private List<@Nullable Tensor> backward(Tensor g, List<Tensor> saved, boolean[] wanted) {
