@@ -5,8 +5,6 @@ import static org.bytedeco.pytorch.global.torch.zeros_like;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -58,21 +56,9 @@ public final class AdamW implements Optimizer {
 
   @Override
   public void step(double factor) {
-    try (var _ = new NoGradGuard()) {
-      for (ParameterGroup group : groups) {
-        double rate = group.learningRate() * factor;
-        group
-            .parameters()
-            .forEach(
-                (name, p) -> {
-                  try (var _ = new PointerScope()) {
-                    Tensor g = p.grad();
-                    if (g.defined()) {
-                      update(name, p, g, rate, group.weightDecay());
-                    }
-                  }
-                });
-      }
+    for (ParameterGroup group : groups) {
+      double rate = group.learningRate() * factor;
+      group.update((name, p, g) -> update(name, p, g, rate, group.weightDecay()));
     }
   }
 

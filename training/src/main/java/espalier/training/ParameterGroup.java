@@ -3,6 +3,8 @@ package espalier.training;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -28,5 +30,26 @@ public record ParameterGroup(
               .formatted(weightDecay));
     }
     parameters = Collections.unmodifiableMap(new LinkedHashMap<>(parameters));
+  }
+
+  /** How an optimizer changes one parameter. */
+  @FunctionalInterface
+  interface Update {
+    void apply(String name, Tensor parameter, Tensor gradient);
+  }
+
+  /** Updates every parameter that has a gradient, without building a graph. */
+  void update(Update update) {
+    try (var _ = new NoGradGuard()) {
+      parameters.forEach(
+          (name, p) -> {
+            try (var _ = new PointerScope()) {
+              Tensor g = p.grad();
+              if (g.defined()) {
+                update.apply(name, p, g);
+              }
+            }
+          });
+    }
   }
 }

@@ -3,8 +3,6 @@ package espalier.training;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
@@ -33,20 +31,9 @@ public final class Sgd implements Optimizer {
 
   @Override
   public void step(double factor) {
-    try (var _ = new NoGradGuard()) {
-      for (ParameterGroup group : groups) {
-        double rate = group.learningRate() * factor;
-        group
-            .parameters()
-            .forEach(
-                (name, p) -> {
-                  try (var _ = new PointerScope()) {
-                    if (p.grad().defined()) {
-                      update(name, p, p.grad(), rate, group.weightDecay());
-                    }
-                  }
-                });
-      }
+    for (ParameterGroup group : groups) {
+      double rate = group.learningRate() * factor;
+      group.update((name, p, g) -> update(name, p, g, rate, group.weightDecay()));
     }
   }
 
