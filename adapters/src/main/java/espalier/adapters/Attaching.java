@@ -13,6 +13,7 @@ import java.util.Map;
 import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
@@ -206,6 +207,11 @@ final class Attaching implements AutoCloseable {
     return warnings;
   }
 
+  /** Whether some adapter takes something out of the base. */
+  boolean changesBase() {
+    return made.values().stream().anyMatch(adapter -> adapter.residual() != null);
+  }
+
   /** Hands the adapters over to their layers. */
   void commit() {
     var done = new ArrayList<Adaptable>();
@@ -217,11 +223,20 @@ final class Attaching implements AutoCloseable {
             layer.adapters().attach(name, Objects.requireNonNull(made.get(path)));
             done.add(layer);
           });
+      made.values().forEach(Attaching::rebase);
     } catch (RuntimeException e) {
       done.forEach(layer -> layer.adapters().detach(name));
       throw e;
     }
     made.clear();
+  }
+
+  private static void rebase(Adapter adapter) {
+    Tensor residual = adapter.residual();
+    if (residual != null) {
+      adapter.layer().rebase(residual);
+      adapter.dropResidual();
+    }
   }
 
   /** Frees what was made and not handed over. */

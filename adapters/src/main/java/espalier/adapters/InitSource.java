@@ -1,6 +1,8 @@
 package espalier.adapters;
 
 import espalier.nn.Init;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 
 /** Where the first values of the adapter on each layer are drawn from. */
 @FunctionalInterface
@@ -18,6 +20,15 @@ public interface InitSource {
   static InitSource shared(long seed) {
     Init one = Init.shared(seed);
     return (_, _) -> one;
+  }
+
+  /**
+   * The same, and beside it what was computed from data for some layers.
+   *
+   * @param prepared values by the path of their layer and a name that the method knows
+   */
+  default InitSource withPrepared(Map<String, Map<String, Tensor>> prepared) {
+    return (adapter, path) -> of(adapter, path).withPrepared(prepared.getOrDefault(path, Map.of()));
   }
 
   /** No draws: all is zero, to be filled from a file. */

@@ -52,6 +52,9 @@ final class Joining {
         set.requireUnmerged("biases of the base can not be trained");
       }
       attaching.make();
+      if (attaching.changesBase()) {
+        set.requireUnmerged("the start of %s changes the base".formatted(name));
+      }
       AdapterTensors.Fit fit = null;
       if (saved != null) {
         var tensors =

@@ -22,6 +22,7 @@ import org.jspecify.annotations.Nullable;
 public abstract class Adapter extends Layer {
 
   private final Map<String, Tensor> constants = new LinkedHashMap<>();
+  private @Nullable Tensor residual;
   private boolean trainable;
   private double scale = 1;
 
@@ -82,6 +83,31 @@ public abstract class Adapter extends Layer {
       return delta == null ? bias : delta;
     }
     return wide(bias).add(delta).to(bias.scalar_type().intern());
+  }
+
+  /**
+   * What this adapter leaves of the layer's weight, for a start that takes something out of the
+   * base: whoever attaches the adapter makes it the layer's weight. Null for a start that leaves
+   * the base alone, and after {@link #dropResidual}.
+   *
+   * @return in the shape and dtype of {@link Adaptable#weight()}
+   */
+  public final @Nullable Tensor residual() {
+    return residual;
+  }
+
+  /** Says what attaching this adapter leaves of the layer's weight. */
+  protected final void leaves(Tensor weight) {
+    dropResidual();
+    residual = Scope.own(weight);
+  }
+
+  /** Frees the residual once the layer has it. */
+  public final void dropResidual() {
+    if (residual != null) {
+      residual.close();
+      residual = null;
+    }
   }
 
   /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
@@ -226,6 +252,7 @@ public abstract class Adapter extends Layer {
   @Override
   public void close() {
     super.close();
+    dropResidual();
     constants.values().forEach(Tensor::close);
     constants.clear();
   }

@@ -5,6 +5,7 @@ import static org.bytedeco.pytorch.global.torch.empty;
 import static org.bytedeco.pytorch.global.torch.zeros;
 
 import java.nio.charset.StandardCharsets;
+import java.util.Map;
 import org.bytedeco.pytorch.Generator;
 import org.bytedeco.pytorch.GeneratorOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -20,22 +21,24 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Init {
 
-  private static final Init BLANK = new Init(null);
+  private static final Init BLANK = new Init(null, Map.of());
 
   private final @Nullable Generator generator;
+  private final Map<String, Tensor> prepared;
 
-  private Init(@Nullable Generator generator) {
+  private Init(@Nullable Generator generator, Map<String, Tensor> prepared) {
     this.generator = generator;
+    this.prepared = prepared;
   }
 
   /** A stream for one adapter on one layer. */
   public static Init stream(long seed, String adapter, String path) {
-    return new Init(createCPUGenerator(mix(seed, adapter + "/" + path)));
+    return new Init(createCPUGenerator(mix(seed, adapter + "/" + path)), Map.of());
   }
 
   /** One stream for all layers, as the reference draws after {@code torch.manual_seed(seed)}. */
   public static Init shared(long seed) {
-    return new Init(createCPUGenerator(seed));
+    return new Init(createCPUGenerator(seed), Map.of());
   }
 
   /** Draws nothing: all tensors are zero, to be filled from a file. */
@@ -45,7 +48,21 @@ public final class Init {
 
   /** Draws from a given generator. */
   public static Init of(Generator generator) {
-    return new Init(generator);
+    return new Init(generator, Map.of());
+  }
+
+  /**
+   * The same draws, and beside them values that were computed from data before attaching.
+   *
+   * @param values by a name that the method knows; they stay the caller's
+   */
+  public Init withPrepared(Map<String, Tensor> values) {
+    return new Init(generator, Map.copyOf(values));
+  }
+
+  /** A value that was computed from data before attaching, or null. */
+  public @Nullable Tensor prepared(String name) {
+    return prepared.get(name);
   }
 
   // FNV-1a over the name, then splitmix64's finaliser; 53 bits so that every reader can write it

@@ -11,9 +11,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
-import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
-import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -125,14 +123,7 @@ public record LoraConfig(
 
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
-    LoraSupport.require(this, layer, path);
-    return switch (layer) {
-      case Linear linear -> new LoraLinear(this, linear, path, random);
-      case Embedding embedding -> new LoraEmbedding(this, embedding, path, random);
-      case Convolution convolution -> new LoraConvolution(this, convolution, path, random);
-      case ExpertWeight weight -> new LoraExperts(this, weight, path, random);
-      default -> throw LoraSupport.unsupported(layer, path);
-    };
+    return LoraLayers.create(this, layer, path, random);
   }
 
   @Override

@@ -11,8 +11,16 @@ import org.jspecify.annotations.Nullable;
  * @param a [r, in] or [r, in, k...]
  * @param b [out, r] or [out, r / groups, 1...]
  * @param bias [out], or null
+ * @param frozenB whether B is saved but never trained
+ * @param residual what the start leaves of the base's weight, in its logical shape and dtype, or
+ *     null
  */
-record LoraFactors(Tensor a, Tensor b, @Nullable Tensor bias) {
+record LoraFactors(
+    Tensor a, Tensor b, @Nullable Tensor bias, boolean frozenB, @Nullable Tensor residual) {
+
+  LoraFactors(Tensor a, Tensor b, @Nullable Tensor bias) {
+    this(a, b, bias, false, null);
+  }
 
   /** Draws in the reference's order, also what is thrown away: two fresh layers, then the start. */
   static LoraFactors draw(LoraConfig config, Init init, long[] a, long[] b) {

@@ -4,7 +4,6 @@ import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
-import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
 import org.bytedeco.pytorch.Scalar;
@@ -13,11 +12,13 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * LoRA on a linear layer: y = W x + s·B·A·x, with s = alpha / r or alpha / √r.
+ * LoRA on a linear layer: y = W x + s·B·A·x, with s = alpha / r or alpha / √r. A variant is a
+ * subclass that overrides what it computes otherwise; then it overrides {@link #first} and {@link
+ * #forward} both.
  *
  * @see <a href="https://arxiv.org/abs/2106.09685">LoRA: Low-Rank Adaptation</a>
  */
-public final class LoraLinear extends Adapter {
+public class LoraLinear extends Adapter {
 
   private final Linear layer;
   private final double scaling;
@@ -26,35 +27,38 @@ public final class LoraLinear extends Adapter {
   private final Tensor b; // [out, r]
   private final @Nullable Tensor bias; // [out]
 
-  LoraLinear(LoraConfig config, Linear layer, String path, Init init) {
+  LoraLinear(LoraConfig config, Linear layer, String path, LoraFactors factors) {
     this.layer = layer;
     scaling = config.scalingAt(path);
     dropout = config.dropout();
-    int r = config.rankAt(path);
-    var factors =
-        LoraFactors.draw(config, init, new long[] {r, layer.in()}, new long[] {layer.out(), r});
     a = parameter("lora_A.weight", factors.a());
-    b = parameter("lora_B.weight", factors.b());
+    b =
+        factors.frozenB()
+            ? constant("lora_B.weight", factors.b())
+            : parameter("lora_B.weight", factors.b());
     bias = factors.bias() == null ? null : parameter("lora_B.bias", factors.bias());
+    if (factors.residual() != null) {
+      leaves(factors.residual());
+    }
   }
 
   @Override
-  public Linear layer() {
+  public final Linear layer() {
     return layer;
   }
 
   /** The factor on B·A: alpha / r or alpha / √r, times the runtime scale. */
-  public double scaling() {
+  public final double scaling() {
     return scaling * scale();
   }
 
   /** A [r, in]. */
-  public Tensor a() {
+  public final Tensor a() {
     return a;
   }
 
   /** B [out, r]. */
-  public Tensor b() {
+  public final Tensor b() {
     return b;
   }
 
@@ -88,7 +92,9 @@ public final class LoraLinear extends Adapter {
 
   @Override
   public Tensor forwardRows(Tensor x, Tensor y, List<Adapter> adapters, int[] choice) {
-    return LoraRows.forward(x, y, adapters.stream().map(LoraLinear.class::cast).toList(), choice);
+    return getClass() == LoraLinear.class
+        ? LoraRows.forward(x, y, adapters.stream().map(LoraLinear.class::cast).toList(), choice)
+        : super.forwardRows(x, y, adapters, choice); // a variant computes something else
   }
 
   @Nullable Tensor bias() {

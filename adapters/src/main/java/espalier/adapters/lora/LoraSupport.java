@@ -5,6 +5,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
+import espalier.nn.Linear;
 
 /** Which settings of LoRA exist for which kind of layer. */
 final class LoraSupport {
@@ -30,17 +31,12 @@ final class LoraSupport {
    * @throws UnsupportedAdapterException naming the setting, the layer and its kind
    */
   static void require(LoraConfig config, Adaptable layer, String path) {
-    switch (config.init()) {
-      case LoraInit.Uniform(), LoraInit.Unset(), LoraInit.Gaussian() -> {}
-      default ->
-          throw refuse(
-              layer,
-              path,
-              "init_lora_weights " + LoraFormat.word(config.init()),
-              "use true, false or gaussian");
+    if (!starts(config.init(), layer)) {
+      throw refuse(
+          layer, path, "init_lora_weights " + LoraFormat.word(config.init()), "use true or false");
     }
-    if (!(config.variant() instanceof LoraVariant.Plain)) {
-      throw refuse(layer, path, config.variant().field(), "leave it out");
+    if (!varies(config.variant(), layer)) {
+      throw refuse(layer, path, config.variant().field(), "leave it out, or leave the layer out");
     }
     if (config.layerReplication() != null) {
       throw refuse(layer, path, "layer_replication", "leave it out");
@@ -70,5 +66,51 @@ final class LoraSupport {
       }
       default -> {}
     }
+  }
+
+  /** Which starts exist for which layers; on other layers EVA and LoRA-GA start plainly. */
+  private static boolean starts(LoraInit init, Adaptable layer) {
+    return switch (init) {
+      case LoraInit.Uniform(),
+          LoraInit.Unset(),
+          LoraInit.Gaussian(),
+          LoraInit.Eva _,
+          LoraInit.LoraGa _ ->
+          true;
+      case LoraInit.Mica() -> layer instanceof Linear || layer instanceof Embedding;
+      case LoraInit.Orthogonal(),
+          LoraInit.Pissa(),
+          LoraInit.FastPissa _,
+          LoraInit.Olora(),
+          LoraInit.Corda _,
+          LoraInit.Loftq _ ->
+          layer instanceof Linear;
+    };
+  }
+
+  /** Which variants exist for which layers. */
+  private static boolean varies(LoraVariant variant, Adaptable layer) {
+    return switch (variant) {
+      case LoraVariant.Plain() -> true;
+      case LoraVariant.Dora() ->
+          layer instanceof Linear || layer instanceof Embedding || layer instanceof Convolution;
+      case LoraVariant.Kasa _ -> layer instanceof Linear linear && !linear.transposed();
+      case LoraVariant.Alora _,
+          LoraVariant.Velora _,
+          LoraVariant.Monteclora _,
+          LoraVariant.Bdlora _,
+          LoraVariant.Arrow _,
+          LoraVariant.Qalora() ->
+          layer instanceof Linear;
+    };
+  }
+
+  static UnsupportedAdapterException absent(LoraInit init, Adaptable layer, String path) {
+    return refuse(
+        layer, path, "init_lora_weights " + LoraFormat.word(init), "use true, false or gaussian");
+  }
+
+  static UnsupportedAdapterException absent(LoraVariant variant, Adaptable layer, String path) {
+    return refuse(layer, path, variant.field(), "leave it out");
   }
 }

@@ -1,0 +1,58 @@
+package espalier.adapters.lora;
+
+import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Convolution;
+import espalier.nn.Embedding;
+import espalier.nn.ExpertWeight;
+import espalier.nn.Init;
+import espalier.nn.Linear;
+
+/** The class that serves a variant on a kind of layer. */
+final class LoraLayers {
+
+  private LoraLayers() {}
+
+  static Adapter create(LoraConfig config, Adaptable layer, String path, Init init) {
+    LoraSupport.require(config, layer, path);
+    return switch (layer) {
+      case Linear linear -> onLinear(config, linear, path, init);
+      case Embedding embedding -> onEmbedding(config, embedding, path, init);
+      case Convolution convolution -> onConvolution(config, convolution, path, init);
+      case ExpertWeight weight -> new LoraExperts(config, weight, path, init);
+      default -> throw LoraSupport.unsupported(layer, path);
+    };
+  }
+
+  private static Adapter onLinear(LoraConfig config, Linear layer, String path, Init init) {
+    return switch (config.variant()) {
+      case LoraVariant.Plain() ->
+          new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
+      case LoraVariant.Dora() -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Velora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Alora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Monteclora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Bdlora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Arrow _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Kasa _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Qalora() -> throw LoraSupport.absent(config.variant(), layer, path);
+    };
+  }
+
+  private static Adapter onEmbedding(LoraConfig config, Embedding layer, String path, Init init) {
+    return config.variant() instanceof LoraVariant.Dora
+        ? dora(config, layer, path)
+        : new LoraEmbedding(config, layer, path, init);
+  }
+
+  private static Adapter onConvolution(
+      LoraConfig config, Convolution layer, String path, Init init) {
+    return config.variant() instanceof LoraVariant.Dora
+        ? dora(config, layer, path)
+        : new LoraConvolution(config, layer, path, init);
+  }
+
+  private static Adapter dora(LoraConfig config, Adaptable layer, String path) {
+    throw LoraSupport.absent(config.variant(), layer, path);
+  }
+}
