@@ -8,6 +8,12 @@ import org.bytedeco.pytorch.Tensor;
 @FunctionalInterface
 public interface InitSource {
 
+  /**
+   * What the names of {@linkplain Init#prepared prepared values} begin with that are an adapter's
+   * first values as they were saved beside it; the name in its state follows.
+   */
+  String INITIAL = "initial.";
+
   /** The stream for one adapter on one layer. */
   Init of(String adapter, String path);
 

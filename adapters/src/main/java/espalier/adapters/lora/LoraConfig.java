@@ -69,6 +69,7 @@ public record LoraConfig(
     LoraChecks.numbers(wrong, r, alpha, dropout, rankPattern, qaloraGroupSize);
     LoraChecks.targets(wrong, targets);
     LoraChecks.init(wrong, init);
+    LoraChecks.evenRank(wrong, init, r, rankPattern);
     LoraChecks.variant(wrong, variant);
     LoraChecks.together(wrong, init, variant, loraBias, megatron);
     LoraChecks.replication(wrong, layerReplication);
@@ -137,6 +138,11 @@ public record LoraConfig(
     }
     if (layer instanceof Embedding && dropout > 0) {
       warnings.add("lora_dropout has no effect on an embedding");
+    }
+    if (init instanceof LoraInit.Loftq && scalingAt("") != 1) {
+      warnings.add(
+          "loftq fits what quantising loses for a scaling of 1 but the scaling is %s; set lora_alpha to r"
+              .formatted(scalingAt("")));
     }
     return warnings;
   }
