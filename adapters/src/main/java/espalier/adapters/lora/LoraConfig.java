@@ -1,6 +1,7 @@
 package espalier.adapters.lora;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterContents;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.PathMap;
@@ -15,6 +16,7 @@ import espalier.nn.Init;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -125,6 +127,23 @@ public record LoraConfig(
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
     return LoraLayers.create(this, layer, path, random);
+  }
+
+  @Override
+  public boolean unrepeatableStart() {
+    return init.unrepeatable();
+  }
+
+  @Override
+  public @Nullable String withoutStartRefusal() {
+    return MutatedStart.refusal(this);
+  }
+
+  @Override
+  public AdapterContents withoutStart(Map<String, Tensor> trained, Map<String, Tensor> initial) {
+    return init.takenOut()
+        ? MutatedStart.subtract(this, trained, initial)
+        : new AdapterContents(this, trained);
   }
 
   @Override
