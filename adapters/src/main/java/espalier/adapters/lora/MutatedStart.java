@@ -69,7 +69,8 @@ public final class MutatedStart {
       LoraConfig config, String key, Tensor trained, @Nullable Tensor initial, long axis) {
     Tensor now = trained.detach().to(ScalarType.Float);
     if (initial == null) {
-      if (!config.targets().parameters().isEmpty()) {
+      List<String> parameters = config.targets().parameters();
+      if (parameters != null && !parameters.isEmpty()) {
         throw new ConfigException(
             "target_parameters lie by expert in %s and have no initial factors, so the rank can not be doubled; keep the adapter as it was trained"
                 .formatted(key));
@@ -119,7 +120,7 @@ public final class MutatedStart {
   static @Nullable String refusal(LoraConfig config) {
     if (config.rslora() && !(config.rankPattern().isEmpty() && config.alphaPattern().isEmpty())) {
       return "use_rslora together with rank_pattern or alpha_pattern can not be converted to twice"
-                 + " the rank; keep the adapter as it was trained";
+          + " the rank; keep the adapter as it was trained";
     }
     return switch (config.variant()) {
       case LoraVariant.Plain(), LoraVariant.Dora(), LoraVariant.Velora _ -> null;
