@@ -10,7 +10,7 @@ import org.jspecify.annotations.Nullable;
  * BD-LoRA: one of the factors is block-diagonal, so that the devices of a cluster need not talk
  * between A and B. Which one goes by the names in a layer's path.
  *
- * @see <a href="https://arxiv.org/abs/2510.23346">BD-LoRA</a>
+ * @see <a href="https://arxiv.org/abs/2510.23346">Block-Diagonal LoRA</a>
  */
 final class BlockDiagonal {
 

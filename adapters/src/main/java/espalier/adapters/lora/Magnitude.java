@@ -145,13 +145,13 @@ final class Magnitude implements AutoCloseable {
   static @Nullable Tensor mergedBias(Adaptable layer) {
     Tensor bias = layer.bias();
     Tensor original = layer.adapters().originalBias();
-    return bias == null || original == null || bias == original ? null : bias.sub(original);
+    return bias == null || original == null || bias.equals(original) ? null : bias.sub(original);
   }
 
   /** A merge's bias so far with m / n on what earlier adapters added to the layer's own. */
   @Nullable Tensor onMergedBias(Adaptable layer, @Nullable Tensor bias) {
     Tensor original = layer.adapters().originalBias();
-    if (bias == null || original == null || bias == original) {
+    if (bias == null || original == null || bias.equals(original)) {
       return bias;
     }
     Tensor c = now().flatten();
@@ -171,6 +171,7 @@ final class Magnitude implements AutoCloseable {
     return remember(new Known(Scope.own(now()), versions, s), last);
   }
 
+  @SuppressWarnings("ReferenceEquality") // which of two passes it was, and not what it says
   private synchronized Tensor remember(Known next, @Nullable Known seen) {
     Known last = known;
     if (last != null && last != seen) { // another pass was first, and may be using it
