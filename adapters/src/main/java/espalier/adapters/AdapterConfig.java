@@ -96,6 +96,15 @@ public interface AdapterConfig {
     return List.of();
   }
 
+  /**
+   * Checks whether an adapter with this config can be on one model with another; both are asked.
+   *
+   * @param name the other adapter's name
+   * @param other its config
+   * @throws AdapterException if it can not
+   */
+  default void requireBeside(String name, AdapterConfig other) {}
+
   /** What the user should know about this config beside others on one model, sentences. */
   default List<String> warnings(Map<String, AdapterConfig> others) {
     return List.of();

@@ -106,6 +106,8 @@ final class Joining {
                     "%s trains biases of the base and so does %s; only one adapter of a model can"
                         .formatted(name, other));
               }
+              config.requireBeside(other, theirs);
+              theirs.requireBeside(name, config);
             });
   }
 

@@ -60,6 +60,7 @@ public abstract class Adaptable extends Layer {
   public final void rebase(Tensor weight) {
     adapters.requireUnmerged();
     replaceWeight(weight);
+    adapters.weightReplaced();
   }
 
   /** Makes another bias [out] the layer's own for good. Nothing may be merged. */

@@ -189,7 +189,14 @@ public abstract class Adapter extends Layer {
             own.set_data(own.new_empty(value.sizes()).copy_(value)); // the file may be mapped
           }
         });
+    replaced();
   }
+
+  /**
+   * Told after this adapter's tensors, or the layer's own weight, were put in the place of others,
+   * so that what was computed from them ahead can be dropped.
+   */
+  protected void replaced() {}
 
   /**
    * Whether a saved tensor of this shape may take the place of the present one. A method says yes
@@ -206,12 +213,17 @@ public abstract class Adapter extends Layer {
 
   /** Casts the floating-point tensors, which keep their identity. */
   public void to(ScalarType dtype) {
+    boolean cast = false;
     for (Tensor own : state().values()) {
       if (own.is_floating_point() && own.scalar_type().intern() != dtype) {
         try (var _ = new PointerScope()) {
           own.set_data(own.to(dtype));
         }
+        cast = true;
       }
+    }
+    if (cast) {
+      replaced();
     }
   }
 

@@ -274,6 +274,11 @@ public final class AdapterStack {
     refresh();
   }
 
+  /** Tells every adapter that the layer has another weight of its own. */
+  void weightReplaced() {
+    adapters.values().forEach(Adapter::replaced);
+  }
+
   void requireUnmerged() {
     if (!merged.isEmpty()) {
       throw new IllegalStateException(

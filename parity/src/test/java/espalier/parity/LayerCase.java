@@ -53,7 +53,7 @@ final class LayerCase implements Experiment {
         }
         modulation(layer, adapters.names().getFirst(), got);
         if (golden.get("merge").path("supported").asBoolean(false)) {
-          merge(adapters, layer, got);
+          merge(adapters, layer, Objects.requireNonNull(inputs.get("base.weight")), got);
         }
       }
     }
@@ -103,8 +103,9 @@ final class LayerCase implements Experiment {
     }
   }
 
-  private static void merge(Adapters adapters, Adaptable layer, Map<String, Tensor> got) {
-    Tensor before = stored(layer);
+  // The difference is to the weight that was given: some adapters take something out of it.
+  private static void merge(
+      Adapters adapters, Adaptable layer, Tensor given, Map<String, Tensor> got) {
     adapters.merge(true);
     Tensor after = stored(layer);
     got.put("merged.weight", after);
@@ -112,7 +113,7 @@ final class LayerCase implements Experiment {
     if (bias != null) {
       got.put("merged.bias", bias.detach());
     }
-    got.put("delta_weight", after.sub(before));
+    got.put("delta_weight", after.sub(given));
   }
 
   /** The weight as a checkpoint has it, with a handle that outlives the layer. */

@@ -7,7 +7,20 @@ import java.util.TreeSet;
 final class Methods {
 
   private static final Set<String> KNOWN =
-      Set.of("corda", "hira", "loftq", "lora", "mica", "olora", "orthogonal", "pissa", "rslora");
+      Set.of(
+          "alora",
+          "bdlora",
+          "corda",
+          "dora",
+          "hira",
+          "kasa",
+          "loftq",
+          "lora",
+          "mica",
+          "olora",
+          "orthogonal",
+          "pissa",
+          "rslora");
 
   private Methods() {}
 

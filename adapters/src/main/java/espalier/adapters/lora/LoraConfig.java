@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterContents;
+import espalier.adapters.AdapterException;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.PathMap;
@@ -167,10 +168,27 @@ public record LoraConfig(
   }
 
   @Override
+  public void requireBeside(String name, AdapterConfig other) {
+    boolean alike = other instanceof LoraConfig lora && lora.variant() instanceof LoraVariant.Kasa;
+    if (variant instanceof LoraVariant.Kasa && !alike) {
+      throw new AdapterException(
+          "kasa_config changes the base for good, so such an adapter can not be on one model with %s, which has none; delete one of them first"
+              .formatted(name));
+    }
+  }
+
+  @Override
   public List<String> warnings(Map<String, AdapterConfig> others) {
     var warnings = new ArrayList<String>();
     others.forEach(
         (name, other) -> {
+          if (variant instanceof LoraVariant.Kasa
+              && other instanceof LoraConfig lora
+              && !(lora.r() == r && lora.rankPattern().equals(rankPattern))) {
+            warnings.add(
+                "r differs from that of %s, so the base loses more than one of the two was trained with"
+                    .formatted(name));
+          }
           if (changesBase() || (other instanceof LoraConfig lora && lora.changesBase())) {
             warnings.add(
                 ("the base is not the one that both adapters were trained on: %s or this one starts"

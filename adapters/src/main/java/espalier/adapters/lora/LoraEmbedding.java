@@ -6,7 +6,7 @@ import espalier.nn.Init;
 import org.bytedeco.pytorch.Tensor;
 
 /** LoRA on an embedding: the row of token t gains s·B·A[:, t]. Dropout has no place here. */
-public final class LoraEmbedding extends Adapter {
+public class LoraEmbedding extends Adapter {
 
   private final Embedding layer;
   private final double scaling;
@@ -25,13 +25,23 @@ public final class LoraEmbedding extends Adapter {
   }
 
   @Override
-  public Embedding layer() {
+  public final Embedding layer() {
     return layer;
   }
 
   /** The factor on B·A. */
-  public double scaling() {
+  public final double scaling() {
     return scaling * scale();
+  }
+
+  /** A [r, V]. */
+  final Tensor a() {
+    return a;
+  }
+
+  /** B [D, r]. */
+  final Tensor b() {
+    return b;
   }
 
   @Override

@@ -103,7 +103,7 @@ public class LoraLinear extends Adapter {
     Tensor rows = rows(x);
     Tensor y = layer.base(rows);
     ScalarType dtype = y.scalar_type().intern();
-    y.addmm_(hidden(rows), b.to(dtype).t(), one(), new Scalar(scaling()));
+    y.addmm_(hidden(dropped(rows)), b.to(dtype).t(), one(), new Scalar(scaling()));
     if (bias != null) {
       y.add_(bias.to(dtype), new Scalar(scaling()));
     }
@@ -113,15 +113,35 @@ public class LoraLinear extends Adapter {
   @Override
   public Tensor forward(Tensor x, Tensor y) {
     ScalarType dtype = y.scalar_type().intern();
-    Tensor h = hidden(rows(x)).to(dtype);
+    Tensor h = hidden(dropped(rows(x))).to(dtype);
     Tensor sum = addmm(rows(y), h, b.to(dtype).t(), one(), new Scalar(scaling()));
     return shaped(bias == null ? sum : sum.add_(bias.to(dtype), new Scalar(scaling())), x);
   }
 
-  // The factors are cast and not x: they are small and x is not.
-  private Tensor hidden(Tensor rows) {
-    Tensor kept = dropout > 0 && training() ? dropout(rows, dropout, true) : rows;
-    return kept.matmul(a.to(rows.scalar_type().intern()).t());
+  /** The input of the branch: x, or in training what dropout leaves of it. */
+  final Tensor dropped(Tensor rows) {
+    return dropping() ? dropout(rows, dropout, true) : rows;
+  }
+
+  /** Whether the branch sees another input than the base. */
+  final boolean dropping() {
+    return dropout > 0 && training();
+  }
+
+  /** From the input of the branch [T, in] to the rank, [T, r]. */
+  Tensor hidden(Tensor kept) {
+    // The factors are cast and not x: they are small and x is not.
+    return kept.matmul(a.to(kept.scalar_type().intern()).t());
+  }
+
+  /** A as the matrix [r, in] that merging multiplies by. */
+  Tensor wideA() {
+    return wide(a);
+  }
+
+  /** B as the matrix [out, r] that merging multiplies by. */
+  Tensor wideB() {
+    return wide(b);
   }
 
   @Override
@@ -142,20 +162,23 @@ public class LoraLinear extends Adapter {
 
   @Override
   public Tensor deltaWeight() {
-    return times(wide(b).matmul(wide(a)), scaling());
+    return times(wideB().matmul(wideA()), scaling());
   }
 
   @Override
   public Tensor mergedInto(Tensor weight) {
+    return sum(weight).to(weight.scalar_type().intern());
+  }
+
+  /** The weight and s·B·A, float32 or wider, in a tensor of its own. */
+  final Tensor sum(Tensor weight) {
     Tensor w = wide(weight);
-    Tensor bw = b.to(w.scalar_type().intern());
-    Tensor aw = a.to(w.scalar_type().intern());
+    Tensor bw = wideB().to(w.scalar_type().intern());
+    Tensor aw = wideA().to(w.scalar_type().intern());
     var s = new Scalar(scaling());
-    Tensor sum =
-        layer.transposed() // computed as it is stored, so that the layout stays
-            ? addmm(w.t(), aw.t(), bw.t(), one(), s).t()
-            : addmm(w, bw, aw, one(), s);
-    return sum.to(weight.scalar_type().intern());
+    return layer.transposed() // computed as it is stored, so that the layout stays
+        ? addmm(w.t(), aw.t(), bw.t(), one(), s).t()
+        : addmm(w, bw, aw, one(), s);
   }
 
   @Override
@@ -178,7 +201,7 @@ public class LoraLinear extends Adapter {
     return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
   }
 
-  private Tensor shaped(Tensor rows, Tensor x) {
+  final Tensor shaped(Tensor rows, Tensor x) {
     if (x.dim() == 2) {
       return rows;
     }
