@@ -43,7 +43,7 @@ public record BlockGrid(Tensor a, Tensor b) {
    * @param x [T, k·n]
    * @return [k, T, n], a view
    */
-  Tensor split(Tensor x) {
+  public Tensor split(Tensor x) {
     return x.view(x.size(0), k(), x.size(1) / k()).transpose(0, 1);
   }
 
