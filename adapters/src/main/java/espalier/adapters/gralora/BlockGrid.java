@@ -70,16 +70,6 @@ public record BlockGrid(Tensor a, Tensor b) {
   }
 
   /**
-   * Adds s · x Mᵀ to y.
-   *
-   * @param x [T, in]
-   * @param y [T, out], written to
-   */
-  void multiply(Tensor x, double s, Tensor y) {
-    split(y).baddbmm_(hidden(x), b, new Scalar(1), new Scalar(s));
-  }
-
-  /**
    * Rows of M. They must lie in one row of blocks.
    *
    * @param from the first row

@@ -3,9 +3,11 @@ package espalier.adapters.gralora;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
+import espalier.nn.BranchProduct;
 import espalier.nn.Features;
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import java.util.List;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -57,24 +59,23 @@ public final class GraloraLinear extends Adapter {
   @Override
   public Tensor first(Tensor x) {
     Tensor rows = Features.rows(x);
-    // One node serves base and blocks, unless they see different inputs or the base trains too.
     Tensor y =
-        dropping() || trains(layer.weight()) || trains(layer.bias())
-            ? BlockProduct.into(layer.base(rows), kept(rows), a, b, scaling())
-            : BlockProduct.whole(layer, rows, a, b, scaling());
+        dropping() // then base and blocks see different inputs
+            ? BranchProduct.into(layer.base(rows), kept(rows), List.of(a, b), branch())
+            : BranchProduct.whole(layer, rows, List.of(a, b), branch());
     return Features.shaped(withGeneral(y, rows), x);
   }
 
   @Override
   public Tensor forward(Tensor x, Tensor y) {
     Tensor rows = Features.rows(x);
-    Tensor sum = Features.rows(y).clone(); // somebody else may hold y
-    return Features.shaped(
-        withGeneral(BlockProduct.into(sum, kept(rows), a, b, scaling()), rows), x);
+    Tensor own = Features.rows(y).clone(); // somebody else may hold y
+    Tensor sum = BranchProduct.into(own, kept(rows), List.of(a, b), branch());
+    return Features.shaped(withGeneral(sum, rows), x);
   }
 
-  private static boolean trains(@Nullable Tensor parameter) {
-    return parameter != null && parameter.requires_grad();
+  private BlockBranch branch() {
+    return new BlockBranch(scaling());
   }
 
   private boolean dropping() {

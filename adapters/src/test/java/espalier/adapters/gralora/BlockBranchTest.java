@@ -5,6 +5,7 @@ import static org.bytedeco.pytorch.global.torch.einsum;
 import static org.bytedeco.pytorch.global.torch.linalg_matrix_rank;
 
 import espalier.adapters.Tree;
+import espalier.nn.BranchProduct;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
@@ -21,13 +22,14 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** The node that keeps x and the factors alone, against two einsums that autograd sees. */
-class BlockProductTest {
+class BlockBranchTest {
 
   private static final long K = 3;
   private static final long I = 6;
   private static final long O = 8;
   private static final long Q = 2;
   private static final double S = 0.7;
+  private static final BlockBranch BLOCKS = new BlockBranch(S);
 
   private final Tree.Draw draw = new Tree.Draw(1);
   private Scope scope = Scope.graph();
@@ -96,7 +98,7 @@ class BlockProductTest {
       Tensor a = leaf(K, I, K * Q);
       Tensor b = leaf(K, K * Q, O);
 
-      Tensor ours = BlockProduct.whole(layer, x, a, b, S);
+      Tensor ours = BranchProduct.whole(layer, x, List.of(a, b), BLOCKS);
 
       if (tokens == 0) {
         ours.sum().backward();
@@ -114,7 +116,7 @@ class BlockProductTest {
     Tensor a = leaf(K, I, K * Q);
     Tensor b = leaf(K, K * Q, O);
 
-    Tensor ours = BlockProduct.into(z.mul(new Scalar(3)), x, a, b, S);
+    Tensor ours = BranchProduct.into(z.mul(new Scalar(3)), x, List.of(a, b), BLOCKS);
 
     assertSameGradients(List.of(z, x, a, b), ours, z.mul(new Scalar(3)).add(defined(x, a, b)));
   }
@@ -127,7 +129,7 @@ class BlockProductTest {
     Tensor b = leaf(K, K * Q, O);
     var layer = new Linear(doubles(K * O, K * I), null);
 
-    BlockProduct.whole(layer, x, a, b, S).sum().backward();
+    BranchProduct.whole(layer, x, List.of(a, b), BLOCKS).sum().backward();
     Tensor dx = x.grad().clone();
     Tensor db = b.grad().clone();
     x.mutable_grad().zero_();
@@ -145,7 +147,7 @@ class BlockProductTest {
     Tensor b = leaf(K, K * Q, O);
     var layer = new Linear(doubles(K * O, K * I), null);
 
-    BlockProduct.whole(layer, x, a, b, S).sum().backward();
+    BranchProduct.whole(layer, x, List.of(a, b), BLOCKS).sum().backward();
     Tensor ours = b.grad().clone();
     b.mutable_grad().zero_();
     defined(x, a, b).sum().backward();
@@ -226,7 +228,7 @@ class BlockProductTest {
     Tensor g = doubles(10, K * O);
     var layer = new Linear(doubles(K * O, K * I), null);
 
-    BlockProduct.whole(layer, x, a, b, S).mul(g).sum().backward();
+    BranchProduct.whole(layer, x, List.of(a, b), BLOCKS).mul(g).sum().backward();
     Tensor calmA = a.grad().clone();
     Tensor calmB = b.grad().clone();
     a.mutable_grad().zero_();
@@ -234,7 +236,7 @@ class BlockProductTest {
     try (var _ = new NoGradGuard()) {
       x.narrow(1, I, I).mul_(new Scalar(1000)); // the block of inputs with index 1
     }
-    BlockProduct.whole(layer, x, a, b, S).mul(g).sum().backward();
+    BranchProduct.whole(layer, x, List.of(a, b), BLOCKS).mul(g).sum().backward();
 
     for (long l = 0; l < K; l++) {
       boolean same = l != 1;
