@@ -5,6 +5,7 @@
 @org.jspecify.annotations.NullMarked
 module espalier.adapters {
   exports espalier.adapters;
+  exports espalier.adapters.abba;
   exports espalier.adapters.catalog;
   exports espalier.adapters.gralora;
   exports espalier.adapters.hira;
