@@ -5,7 +5,9 @@
 @org.jspecify.annotations.NullMarked
 module espalier.adapters {
   exports espalier.adapters;
+  exports espalier.adapters.abba;
   exports espalier.adapters.catalog;
+  exports espalier.adapters.gralora;
   exports espalier.adapters.hira;
   exports espalier.adapters.lora;
 

@@ -3,6 +3,7 @@ package espalier.parity;
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.Adapters;
 import espalier.adapters.Attached;
+import espalier.adapters.gralora.GraloraLinear;
 import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraLinear;
 import espalier.checkpoints.pretrained.PretrainedModel;
@@ -67,6 +68,7 @@ final class ConfigCase implements Experiment {
             (path, adapter) -> {
               switch (adapter) {
                 case LoraLinear lora -> scaling.put(path, lora.scaling());
+                case GraloraLinear gralora -> scaling.put(path, gralora.scaling());
                 case LoraEmbedding lora -> scaling.put(path, lora.scaling());
                 default -> {} // parameters, whose modules the reference names by their wrappers
               }

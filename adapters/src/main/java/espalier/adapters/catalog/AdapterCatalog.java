@@ -4,6 +4,8 @@ import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.abba.AbbaFormat;
+import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
 import espalier.adapters.lora.LoraFormat;
 import java.util.Collection;
@@ -25,7 +27,7 @@ public final class AdapterCatalog {
 
   /** All methods of this library. */
   public static AdapterCatalog standard() {
-    return of(new HiraFormat(), new LoraFormat());
+    return of(new AbbaFormat(), new GraloraFormat(), new HiraFormat(), new LoraFormat());
   }
 
   private static AdapterCatalog of(AdapterFormat<?>... all) {
