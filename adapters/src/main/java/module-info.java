@@ -6,6 +6,7 @@
 module espalier.adapters {
   exports espalier.adapters;
   exports espalier.adapters.catalog;
+  exports espalier.adapters.combine;
   exports espalier.adapters.hira;
   exports espalier.adapters.lora;
 
