@@ -8,6 +8,7 @@ module espalier.adapters {
   exports espalier.adapters.abba;
   exports espalier.adapters.catalog;
   exports espalier.adapters.gralora;
+  exports espalier.adapters.combine;
   exports espalier.adapters.hira;
   exports espalier.adapters.lora;
 

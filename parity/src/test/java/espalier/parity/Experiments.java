@@ -8,6 +8,7 @@ final class Experiments {
 
   private static final Map<String, Experiment> BY_KIND =
       Map.of(
+          "combine", new CombineCase(),
           "config", new ConfigCase(),
           "convert", new ConvertCase(),
           "error", new ErrorCase(),

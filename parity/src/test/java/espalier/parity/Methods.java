@@ -7,7 +7,21 @@ import java.util.TreeSet;
 final class Methods {
 
   private static final Set<String> KNOWN =
-      Set.of("alora", "bdlora", "corda", "dora", "gralora", "hira", "kasa", "loftq", "lora", "mica", "olora", "orthogonal", "pissa", "rslora");
+      Set.of(
+          "alora",
+          "bdlora",
+          "corda",
+          "dora",
+          "gralora",
+          "hira",
+          "kasa",
+          "loftq",
+          "lora",
+          "mica",
+          "olora",
+          "orthogonal",
+          "pissa",
+          "rslora");
 
   private Methods() {}
 
