@@ -8,6 +8,7 @@ module espalier.adapters {
   exports espalier.adapters.catalog;
   exports espalier.adapters.hira;
   exports espalier.adapters.lora;
+  exports espalier.adapters.shira;
 
   requires transitive espalier.nn;
   requires transitive tools.jackson.databind;

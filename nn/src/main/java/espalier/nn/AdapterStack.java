@@ -244,7 +244,7 @@ public final class AdapterStack {
   }
 
   /** An adapter computes something else from here on. */
-  void changed(Adapter adapter) {
+  public void changed(Adapter adapter) {
     if (guest != null && guest.is(adapter)) {
       vacate();
     }
