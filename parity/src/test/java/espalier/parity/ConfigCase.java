@@ -5,6 +5,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.Attached;
 import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraLinear;
+import espalier.adapters.shira.ShiraLinear;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.util.Collection;
 import java.util.List;
@@ -68,6 +69,7 @@ final class ConfigCase implements Experiment {
               switch (adapter) {
                 case LoraLinear lora -> scaling.put(path, lora.scaling());
                 case LoraEmbedding lora -> scaling.put(path, lora.scaling());
+                case ShiraLinear shira -> scaling.put(path, shira.scale());
                 default -> {} // parameters, whose modules the reference names by their wrappers
               }
             });

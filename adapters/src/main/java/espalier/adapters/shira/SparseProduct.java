@@ -58,6 +58,7 @@ final class SparseProduct {
     List<Tensor> inputs = List.of(flat, adapter.values());
     boolean toValues = adapter.values().requires_grad();
     boolean toInput = flat.requires_grad();
+    ScalarType dtype = flat.scalar_type().intern(); // a scope may have freed x by backward
     Tensor y =
         CustomFunction.apply(
             inputs,
@@ -65,9 +66,7 @@ final class SparseProduct {
             () -> fewRows(adapter, flat) ? byRow(adapter, flat) : dense(adapter, flat),
             (g, saved) ->
                 Arrays.asList(
-                    toInput
-                        ? times(g, adapter.deltaWeight()).to(flat.scalar_type().intern())
-                        : null,
+                    toInput ? times(g, adapter.deltaWeight()).to(dtype) : null,
                     toValues ? gradient(adapter, g, saved.getFirst()) : null));
     return shaped(y, x);
   }
