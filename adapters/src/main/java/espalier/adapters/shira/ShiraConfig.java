@@ -37,6 +37,9 @@ public record ShiraConfig(
     List<String> nonOverlapWith)
     implements AdapterConfig {
 
+  /** What {@code mask_type} says of an adapter that several were fused into. */
+  static final String FUSED = "fused";
+
   /** Checks the numbers. */
   public ShiraConfig {
     nonOverlapWith = List.copyOf(nonOverlapWith);
@@ -118,24 +121,33 @@ public record ShiraConfig(
           "%s is a %s but SHiRA adapts Linear only; take it out of target_modules"
               .formatted(path, layer.typeName()));
     }
-    long count = Math.multiplyExact(r, linear.out() + linear.in());
-    if (count > Math.multiplyExact(linear.out(), linear.in())) {
-      throw new ConfigException(
-          "%s is [%d, %d] with %d entries but r %d would train %d of them; take an r of at most %d"
-              .formatted(
-                  path,
-                  linear.out(),
-                  linear.in(),
-                  linear.out() * linear.in(),
-                  r,
-                  count,
-                  linear.out() * linear.in() / (linear.out() + linear.in())));
-    }
+    long count = count(linear, path);
     Support support =
         random.isBlank()
             ? Support.first(linear, count)
             : new MaskChoice(this, linear, path, random).support(count);
     return new ShiraLinear(this, linear, support, random);
+  }
+
+  private long count(Linear layer, String path) {
+    long size = Math.multiplyExact(layer.out(), layer.in());
+    long count = Math.multiplyExact(r, layer.out() + layer.in());
+    if (count > size && mask.word().equals(FUSED)) {
+      return size; // the file decides; r is that of the largest layer
+    }
+    if (count > size) {
+      throw new ConfigException(
+          "%s is [%d, %d] with %d entries but r %d would train %d of them; take an r of at most %d"
+              .formatted(
+                  path,
+                  layer.out(),
+                  layer.in(),
+                  size,
+                  r,
+                  count,
+                  size / (layer.out() + layer.in())));
+    }
+    return count;
   }
 
   @Override
