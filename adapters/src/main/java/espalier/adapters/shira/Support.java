@@ -29,6 +29,7 @@ final class Support implements AutoCloseable {
   private @Nullable Tensor rowPointers; // int32 or int64 [out + 1]
   private @Nullable Tensor columns; // as the row pointers, [K]
   private long[] cuts = {};
+  private long cutRows; // of the blocks between the cuts
 
   /** Takes a handle of its own to ascending, distinct positions, int64 [K]. */
   Support(long out, long in, Tensor positions) {
@@ -128,8 +129,8 @@ final class Support implements AutoCloseable {
 
   /** How many entries stand above each block of so many rows; the last number is all of them. */
   long[] cuts(long rows) {
-    int blocks = Math.toIntExact((out + rows - 1) / rows);
-    if (cuts.length != blocks + 1) {
+    if (cutRows != rows) {
+      int blocks = Math.toIntExact((out + rows - 1) / rows);
       try (var _ = new PointerScope()) {
         Tensor above = searchsorted(positions, starts(0, blocks * rows, rows));
         long[] found = new long[blocks + 1];
@@ -138,6 +139,7 @@ final class Support implements AutoCloseable {
         }
         found[blocks] = count();
         cuts = found;
+        cutRows = rows;
       }
     }
     return cuts;
