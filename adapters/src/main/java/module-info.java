@@ -11,6 +11,7 @@ module espalier.adapters {
   exports espalier.adapters.combine;
   exports espalier.adapters.hira;
   exports espalier.adapters.lora;
+  exports espalier.adapters.shira;
 
   requires transitive espalier.nn;
   requires transitive tools.jackson.databind;

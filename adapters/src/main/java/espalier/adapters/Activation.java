@@ -31,6 +31,12 @@ final class Activation {
     return warnings;
   }
 
+  /** Makes adapters the active ones that are merged already. */
+  void activateMerged(List<String> names) {
+    set.active(names);
+    set.entries().values().forEach(entry -> entry.trainable(false));
+  }
+
   /** Refuses two adapters at once that both have a copy of one layer. */
   void requireOneOwner(List<String> names) {
     var owners = new LinkedHashMap<String, String>();

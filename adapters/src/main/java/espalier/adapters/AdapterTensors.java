@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.Predicate;
@@ -48,8 +49,7 @@ final class AdapterTensors {
         (path, adapter) -> {
           String prefix =
               entry.saved().containsKey(path) ? path : prefixes.getOrDefault(path, path);
-          saved(adapter)
-              .keySet()
+          savedNames(adapter)
               .forEach(
                   name -> places.put(Layer.join(prefix, name), new Place(path, adapter, name)));
         });
@@ -63,6 +63,12 @@ final class AdapterTensors {
     return adapter instanceof SavedModule
         ? adapter.state()
         : entry.config().format().saved(adapter);
+  }
+
+  private Set<String> savedNames(Adapter adapter) {
+    return adapter instanceof SavedModule
+        ? adapter.state().keySet()
+        : entry.config().format().savedNames(adapter);
   }
 
   /** All tensors by their full key, in the order of the layers. */

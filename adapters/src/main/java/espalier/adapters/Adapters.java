@@ -263,6 +263,24 @@ public final class Adapters {
     return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
   }
 
+  /**
+   * Has exactly these adapters merged and active, for use only, whatever was merged before: on all
+   * of their layers, or nothing changes if it fails. Adapters of a few entries, such as SHiRA's,
+   * are exchanged by writing those entries, without a product and without a copy of a weight.
+   *
+   * @param names names of adapters; none for the base
+   * @param safe whether every entry that changes must be finite
+   * @throws NotFiniteException if one is not; nothing is changed
+   * @throws UnsupportedAdapterException if one of them can not be merged
+   */
+  public MergeResult switchTo(List<String> names, boolean safe) {
+    set.requireAll(names);
+    activation.requireOneOwner(names);
+    MergeResult result = merging.switchTo(names, safe);
+    activation.activateMerged(names);
+    return result;
+  }
+
   /** Merges the active adapters, makes the result the model's own, and drops all adapters. */
   public MergeResult mergeAndUnload(boolean safe) {
     return mergeAndUnload(active(), safe);

@@ -16,7 +16,8 @@ public abstract class Adaptable extends Layer {
   private final AdapterStack adapters = new AdapterStack(this);
 
   /**
-   * The layer's weight in its logical shape; after merging, the merged weight. Not to be written.
+   * The layer's weight in its logical shape; after merging, the merged weight. Not to be written,
+   * and not to be kept while adapters are merged or switched, which may write into it.
    */
   public abstract Tensor weight();
 
@@ -34,6 +35,16 @@ public abstract class Adaptable extends Layer {
    */
   public abstract Tensor base(Tensor x, Tensor weight, @Nullable Tensor bias);
 
+  /** The layer's weight as it stands in memory, with entries that training has written into it. */
+  Tensor presentWeight() {
+    return weight();
+  }
+
+  /** Whether the weight may be written to in place: nobody but this layer holds it. */
+  boolean ownsWeight() {
+    return false;
+  }
+
   /** Puts another weight of the same logical shape in the place of the present one. */
   abstract void replaceWeight(Tensor weight);
 
@@ -45,10 +56,13 @@ public abstract class Adaptable extends Layer {
     return adapters;
   }
 
-  /** The weight as it was before anything was merged, in its logical shape. */
+  /**
+   * The weight as it was before anything was merged, in its logical shape. Not to be written, and
+   * where adapters of a few entries are merged, a copy in the caller's scope.
+   */
   public final Tensor originalWeight() {
-    Tensor kept = adapters.keptWeight();
-    return kept == null ? weight() : kept;
+    adapters.vacate();
+    return adapters.weights().original();
   }
 
   /**
@@ -91,6 +105,11 @@ public abstract class Adaptable extends Layer {
   public void train(boolean on) {
     super.train(on);
     adapters.train(on);
+  }
+
+  @Override
+  final void beforeReading() {
+    adapters.vacate();
   }
 
   @Override

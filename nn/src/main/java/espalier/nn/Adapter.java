@@ -57,6 +57,14 @@ public abstract class Adapter extends Layer {
    */
   public abstract Tensor deltaWeight();
 
+  /**
+   * The entries of the weight that this adapter changes, if they are few: then merging writes them
+   * in place, and unmerging writes back what stood there. Null if it may change all of them.
+   */
+  public @Nullable Entries entries() {
+    return null;
+  }
+
   /** What merging adds to the layer's bias [out], or null for nothing. */
   public @Nullable Tensor deltaBias() {
     return null;
@@ -256,6 +264,7 @@ public abstract class Adapter extends Layer {
               .formatted(factor));
     }
     scale = factor;
+    layer().adapters().changed(this);
   }
 
   /** The dtype of the parameters: float32, also beside a bfloat16 base, unless asked otherwise. */

@@ -52,11 +52,23 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
   /** The weight, [out, in]. */
   @Override
   public Tensor weight() {
+    beforeReading();
     return weight;
+  }
+
+  @Override
+  Tensor presentWeight() {
+    return weight;
+  }
+
+  @Override
+  boolean ownsWeight() {
+    return PrivateMemory.isSolelyHeld(weight);
   }
 
   /** The weight as the checkpoint holds it: [out, in], or [in, out] where {@link #transposed}. */
   public final Tensor storedWeight() {
+    beforeReading();
     return weight;
   }
 

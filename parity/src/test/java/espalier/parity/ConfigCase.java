@@ -6,6 +6,7 @@ import espalier.adapters.Attached;
 import espalier.adapters.gralora.GraloraLinear;
 import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraLinear;
+import espalier.adapters.shira.ShiraLinear;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.util.Collection;
 import java.util.List;
@@ -70,6 +71,7 @@ final class ConfigCase implements Experiment {
                 case LoraLinear lora -> scaling.put(path, lora.scaling());
                 case GraloraLinear gralora -> scaling.put(path, gralora.scaling());
                 case LoraEmbedding lora -> scaling.put(path, lora.scaling());
+                case ShiraLinear shira -> scaling.put(path, shira.scale());
                 default -> {} // parameters, whose modules the reference names by their wrappers
               }
             });

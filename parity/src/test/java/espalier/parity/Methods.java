@@ -21,7 +21,8 @@ final class Methods {
           "olora",
           "orthogonal",
           "pissa",
-          "rslora");
+          "rslora",
+          "shira");
 
   private Methods() {}
 
