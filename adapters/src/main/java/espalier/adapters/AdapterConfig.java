@@ -3,8 +3,10 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -65,6 +67,25 @@ public interface AdapterConfig {
    * @throws ConfigException if the settings do not fit this layer
    */
   Adapter create(Adaptable layer, String path, Init init);
+
+  /**
+   * What the method adds to the loss while it trains, or null for nothing. It counts once an
+   * optimizer step beside the mean loss of the tokens.
+   *
+   * @param adapters what this config's adapter has on its layers
+   * @return a scalar with a graph
+   */
+  default @Nullable Tensor penalty(Collection<Adapter> adapters) {
+    return null;
+  }
+
+  /**
+   * Whether training looks at padded positions too. Where it does, they are computed under a mask,
+   * so that what stands there depends on the row alone.
+   */
+  default boolean readsPadding() {
+    return false;
+  }
 
   /** What the user should know about this adapter on this layer, sentences without the path. */
   default List<String> warnings(Adaptable layer) {

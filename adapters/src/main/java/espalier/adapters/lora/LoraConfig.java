@@ -13,8 +13,10 @@ import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -124,6 +126,16 @@ public record LoraConfig(
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
     return LoraLayers.create(this, layer, path, random);
+  }
+
+  @Override
+  public @Nullable Tensor penalty(Collection<Adapter> adapters) {
+    return LoraPenalty.of(variant, adapters);
+  }
+
+  @Override
+  public boolean readsPadding() {
+    return variant instanceof LoraVariant.Velora velora && !velora.init().equals("random");
   }
 
   @Override

@@ -29,9 +29,9 @@ final class LoraLayers {
       case LoraVariant.Plain() ->
           new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
       case LoraVariant.Dora() -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Velora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Velora velora -> new VeloraLinear(config, velora, layer, path, init);
       case LoraVariant.Alora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Monteclora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Monteclora own -> new MontecloraLinear(config, own, layer, path, init);
       case LoraVariant.Bdlora _ -> throw LoraSupport.absent(config.variant(), layer, path);
       case LoraVariant.Arrow _ -> throw LoraSupport.absent(config.variant(), layer, path);
       case LoraVariant.Kasa _ -> throw LoraSupport.absent(config.variant(), layer, path);

@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * LoRA on a linear layer: y = W x + s·B·A·x, with s = alpha / r or alpha / √r. A variant is a
- * subclass that overrides what it computes otherwise; then it overrides {@link #first} and {@link
+ * subclass that overrides what it computes otherwise: {@link #hidden}, or {@link #first} and {@link
  * #forward} both.
  *
  * @see <a href="https://arxiv.org/abs/2106.09685">LoRA: Low-Rank Adaptation</a>
@@ -84,10 +84,19 @@ public class LoraLinear extends Adapter {
     return shaped(bias == null ? sum : sum.add_(bias.to(dtype), new Scalar(scaling())), x);
   }
 
-  // The factors are cast and not x: they are small and x is not.
-  private Tensor hidden(Tensor rows) {
-    Tensor kept = dropout > 0 && training() ? dropout(rows, dropout, true) : rows;
-    return kept.matmul(a.to(rows.scalar_type().intern()).t());
+  /** A·x of inputs [n, in], in their dtype: [n, r]. A variant may come to it by another way. */
+  Tensor hidden(Tensor rows) {
+    return product(dropped(rows), a);
+  }
+
+  /** x Fᵀ in the dtype of x. The factor is cast and not x: it is small and x is not. */
+  static Tensor product(Tensor rows, Tensor factor) {
+    return rows.matmul(factor.to(rows.scalar_type().intern()).t());
+  }
+
+  /** Inputs as the branch sees them. */
+  final Tensor dropped(Tensor x) {
+    return dropout > 0 && training() ? dropout(x, dropout, true) : x;
   }
 
   @Override
@@ -139,7 +148,8 @@ public class LoraLinear extends Adapter {
     return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
   }
 
-  private Tensor shaped(Tensor rows, Tensor x) {
+  /** Rows [n, out] in the shape of x but for its last dimension. */
+  final Tensor shaped(Tensor rows, Tensor x) {
     if (x.dim() == 2) {
       return rows;
     }
