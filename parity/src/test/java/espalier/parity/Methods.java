@@ -6,7 +6,8 @@ import java.util.TreeSet;
 /** The methods whose cases can be carried out. */
 final class Methods {
 
-  private static final Set<String> KNOWN = Set.of("lora", "rslora", "hira", "velora", "monteclora", "alora", "arrow");
+  private static final Set<String> KNOWN =
+      Set.of("lora", "rslora", "hira", "velora", "monteclora", "alora", "arrow");
 
   private Methods() {}
 

@@ -35,8 +35,8 @@ public final class Trainer {
   /**
    * What a step did.
    *
-   * @param loss mean over the step's labelled tokens before the update, nats per token; without
-   *     the method's {@linkplain Trainee#penalty penalty}, so that methods compare
+   * @param loss mean over the step's labelled tokens before the update, nats per token; without the
+   *     method's {@linkplain Trainee#penalty penalty}, so that methods compare
    * @param gradNorm norm of all gradients together before clipping
    * @param tokens labelled tokens
    */
