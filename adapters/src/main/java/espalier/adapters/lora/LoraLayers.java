@@ -30,7 +30,7 @@ final class LoraLayers {
           new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
       case LoraVariant.Dora() -> throw LoraSupport.absent(config.variant(), layer, path);
       case LoraVariant.Velora velora -> new VeloraLinear(config, velora, layer, path, init);
-      case LoraVariant.Alora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Alora alora -> new AloraLinear(config, alora, layer, path, init);
       case LoraVariant.Monteclora own -> new MontecloraLinear(config, own, layer, path, init);
       case LoraVariant.Bdlora _ -> throw LoraSupport.absent(config.variant(), layer, path);
       case LoraVariant.Arrow _ -> throw LoraSupport.absent(config.variant(), layer, path);
