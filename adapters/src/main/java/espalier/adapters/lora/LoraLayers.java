@@ -33,7 +33,7 @@ final class LoraLayers {
       case LoraVariant.Alora alora -> new AloraLinear(config, alora, layer, path, init);
       case LoraVariant.Monteclora own -> new MontecloraLinear(config, own, layer, path, init);
       case LoraVariant.Bdlora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Arrow _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Arrow arrow -> new ArrowLinear(config, arrow, layer, path, init);
       case LoraVariant.Kasa _ -> throw LoraSupport.absent(config.variant(), layer, path);
       case LoraVariant.Qalora() -> throw LoraSupport.absent(config.variant(), layer, path);
     };

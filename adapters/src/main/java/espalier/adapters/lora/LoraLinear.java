@@ -140,6 +140,11 @@ public class LoraLinear extends Adapter {
         : null;
   }
 
+  /** The same numbers in float32 at least. */
+  static Tensor widened(Tensor tensor) {
+    return wide(tensor);
+  }
+
   static Scalar one() {
     return new Scalar(1);
   }
