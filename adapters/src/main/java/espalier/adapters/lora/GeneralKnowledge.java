@@ -6,7 +6,7 @@ import espalier.adapters.AdapterException;
 import espalier.nn.Scope;
 import java.util.Arrays;
 import java.util.Collection;
-import java.util.IdentityHashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
@@ -33,7 +33,7 @@ final class GeneralKnowledge implements AutoCloseable {
     }
   }
 
-  private final Map<LoraLinear, Optional<Original>> done = new IdentityHashMap<>();
+  private final Map<LoraLinear, Optional<Original>> done = new LinkedHashMap<>();
   private boolean keeping;
 
   /** Keeps the factors of the experts that are still to come. */
@@ -113,7 +113,7 @@ final class GeneralKnowledge implements AutoCloseable {
     done.entrySet()
         .removeIf(
             entry -> {
-              boolean gone = present.stream().noneMatch(e -> e == entry.getKey());
+              boolean gone = !present.contains(entry.getKey());
               if (gone) {
                 entry.getValue().ifPresent(Original::close);
               }
