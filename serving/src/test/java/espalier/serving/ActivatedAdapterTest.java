@@ -402,6 +402,29 @@ class ActivatedAdapterTest {
   }
 
   @Test
+  void in_a_conversation_the_adapter_reads_only_from_its_call_on() {
+    Generator generator =
+        Generator.of(
+            model, tiny.tokenizer(), names -> adapters.mixed(names, names.size(), () -> 0));
+    Integer[] call =
+        Arrays.stream(tiny.tokenizer().encode("a:", false)).boxed().toArray(Integer[]::new);
+    adapters.add("answering", config(call), AttachOptions.seeded(4));
+    try (Conversation talk = generator.conversation()) {
+      talk.adapter(Rows.BASE);
+      Generation ofBase = talk.say("hi", GREEDY, TokenListener.NONE);
+      talk.adapter("answering");
+      Generation ofAdapter = talk.say("so?", GREEDY, TokenListener.NONE);
+
+      Prompt whole = generator.prompt(talk.messages().subList(0, 3)).with("answering");
+      assertThat(ofBase.cachedTokens()).isZero();
+      assertThat(ofAdapter.cachedTokens()).isGreaterThanOrEqualTo("u:hi\na:".length());
+      assertThat(ofAdapter.ids()).isEqualTo(generator.generate(whole, GREEDY).ids());
+      assertThat(ofAdapter.ids())
+          .isNotEqualTo(generator.generate(whole.with(Rows.BASE), GREEDY).ids());
+    }
+  }
+
+  @Test
   void rows_with_the_call_at_different_places_are_padded_on_the_left() {
     var rows = new TensorVector();
     rows.push_back(ids(TEXT));
