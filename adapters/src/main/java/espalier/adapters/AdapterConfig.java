@@ -3,6 +3,7 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
@@ -81,6 +82,17 @@ public interface AdapterConfig {
   }
 
   /**
+   * What the method adds to the loss while it trains, or null for nothing. It counts once an
+   * optimizer step beside the mean loss of the tokens.
+   *
+   * @param adapters what this config's adapter has on its layers
+   * @return a scalar with a graph
+   */
+  default @Nullable Tensor penalty(Collection<Adapter> adapters) {
+    return null;
+  }
+
+  /**
    * The same adapter for the base as it was before the start took something out of it.
    *
    * @param trained tensors by their name or key
@@ -89,6 +101,14 @@ public interface AdapterConfig {
    */
   default AdapterContents withoutStart(Map<String, Tensor> trained, Map<String, Tensor> initial) {
     return new AdapterContents(this, trained);
+  }
+
+  /**
+   * Whether training looks at padded positions too. Where it does, they are computed under a mask,
+   * so that what stands there depends on the row alone.
+   */
+  default boolean readsPadding() {
+    return false;
   }
 
   /** What the user should know about this adapter on this layer, sentences without the path. */

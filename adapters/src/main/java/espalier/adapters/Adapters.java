@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.function.Supplier;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The adapters of one model: attaching, activating, merging, saving and loading, written once for
@@ -373,6 +374,30 @@ public final class Adapters {
   /** {@code trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7713}. */
   public String trainableLine() {
     return Counts.of(model()).line();
+  }
+
+  // ---- training
+
+  /**
+   * What the active adapters add to the loss while they train, summed, or null for nothing. It
+   * counts once an optimizer step, after its forward passes.
+   *
+   * @return a scalar with a graph, in the scope around
+   */
+  public @Nullable Tensor penalty() {
+    Tensor sum = null;
+    for (String name : active()) {
+      Tensor own = config(name).penalty(on(name).values());
+      if (own != null) {
+        sum = sum == null ? own : sum.add(own);
+      }
+    }
+    return sum;
+  }
+
+  /** Whether an active adapter learns from padded positions, so that they need a mask. */
+  public boolean readsPadding() {
+    return active().stream().anyMatch(name -> config(name).readsPadding());
   }
 
   // ---- tensors

@@ -135,6 +135,14 @@ public abstract class Adapter extends Layer {
     return null;
   }
 
+  /**
+   * The tokens that this adapter waits for: it acts from their last occurrence in a row on, as
+   * {@link TokenIds} says. Null for one that acts on all positions.
+   */
+  public @Nullable List<Integer> invocation() {
+    return null;
+  }
+
   /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
   public @Nullable String mergeRefusal() {
     return null;

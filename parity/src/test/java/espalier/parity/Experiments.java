@@ -16,6 +16,7 @@ final class Experiments {
           "layer", new LayerCase(),
           "mixed", new MixedCase(),
           "model", new ModelCase(),
+          "model/arrow", new ArrowCase(),
           "train", new TrainCase());
 
   private Experiments() {}

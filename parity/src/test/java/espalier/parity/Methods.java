@@ -9,6 +9,7 @@ final class Methods {
   private static final Set<String> KNOWN =
       Set.of(
           "alora",
+          "arrow",
           "bdlora",
           "corda",
           "dora",
@@ -18,11 +19,13 @@ final class Methods {
           "loftq",
           "lora",
           "mica",
+          "monteclora",
           "olora",
           "orthogonal",
           "pissa",
           "rslora",
-          "shira");
+          "shira",
+          "velora");
 
   private Methods() {}
 

@@ -15,6 +15,7 @@ import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
@@ -145,6 +146,16 @@ public record LoraConfig(
     return init.takenOut()
         ? MutatedStart.subtract(this, trained, initial)
         : new AdapterContents(this, trained);
+  }
+
+  @Override
+  public @Nullable Tensor penalty(Collection<Adapter> adapters) {
+    return LoraPenalty.of(variant, adapters);
+  }
+
+  @Override
+  public boolean readsPadding() {
+    return variant instanceof LoraVariant.Velora velora && !velora.init().equals("random");
   }
 
   @Override

@@ -29,11 +29,11 @@ final class LoraLayers {
       case LoraVariant.Plain() ->
           new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
       case LoraVariant.Dora() -> new DoraLinear(config, layer, path, init);
-      case LoraVariant.Velora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Alora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Monteclora _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Velora velora -> new VeloraLinear(config, velora, layer, path, init);
+      case LoraVariant.Alora alora -> new AloraLinear(config, alora, layer, path, init);
+      case LoraVariant.Monteclora own -> new MontecloraLinear(config, own, layer, path, init);
       case LoraVariant.Bdlora bd -> BlockDiagonal.create(config, bd, layer, path, init);
-      case LoraVariant.Arrow _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Arrow arrow -> new ArrowLinear(config, arrow, layer, path, init);
       case LoraVariant.Kasa _ -> new KasaLinear(config, layer, path, init);
       case LoraVariant.Qalora() -> throw LoraSupport.absent(config.variant(), layer, path);
     };

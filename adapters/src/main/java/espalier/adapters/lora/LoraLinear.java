@@ -15,7 +15,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * LoRA on a linear layer: y = W x + s·B·A·x, with s = alpha / r or alpha / √r. A variant is a
- * subclass that overrides what it computes otherwise; then it overrides {@link #first} and {@link
+ * subclass that overrides what it computes otherwise: {@link #hidden}, or {@link #first} and {@link
  * #forward} both.
  *
  * @see <a href="https://arxiv.org/abs/2106.09685">LoRA: Low-Rank Adaptation</a>
@@ -130,8 +130,7 @@ public class LoraLinear extends Adapter {
 
   /** From the input of the branch [T, in] to the rank, [T, r]. */
   Tensor hidden(Tensor kept) {
-    // The factors are cast and not x: they are small and x is not.
-    return kept.matmul(a.to(kept.scalar_type().intern()).t());
+    return product(kept, a);
   }
 
   /** A as the matrix [r, in] that merging multiplies by. */
@@ -142,6 +141,11 @@ public class LoraLinear extends Adapter {
   /** B as the matrix [out, r] that merging multiplies by. */
   Tensor wideB() {
     return wide(b);
+  }
+
+  /** x Fᵀ in the dtype of x. The factor is cast and not x: it is small and x is not. */
+  static Tensor product(Tensor rows, Tensor factor) {
+    return rows.matmul(factor.to(rows.scalar_type().intern()).t());
   }
 
   @Override
@@ -193,6 +197,11 @@ public class LoraLinear extends Adapter {
         : null;
   }
 
+  /** The same numbers in float32 at least. */
+  static Tensor widened(Tensor tensor) {
+    return wide(tensor);
+  }
+
   static Scalar one() {
     return new Scalar(1);
   }
@@ -201,6 +210,7 @@ public class LoraLinear extends Adapter {
     return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
   }
 
+  /** Rows [n, out] in the shape of x but for its last dimension. */
   final Tensor shaped(Tensor rows, Tensor x) {
     if (x.dim() == 2) {
       return rows;

@@ -60,9 +60,7 @@ final class LoraRows implements AutoCloseable {
 
     /** Where a tensor lies and how often it was written to. */
     private static List<Long> stand(@Nullable Tensor tensor) {
-      return tensor == null
-          ? List.of()
-          : List.of(tensor.data_ptr().address(), tensor._version());
+      return tensor == null ? List.of() : List.of(tensor.data_ptr().address(), tensor._version());
     }
   }
 
