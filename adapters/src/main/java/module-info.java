@@ -5,6 +5,7 @@
 @org.jspecify.annotations.NullMarked
 module espalier.adapters {
   exports espalier.adapters;
+  exports espalier.adapters.calibration;
   exports espalier.adapters.catalog;
   exports espalier.adapters.hira;
   exports espalier.adapters.lora;
