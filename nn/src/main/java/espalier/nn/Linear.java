@@ -80,6 +80,9 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
       shape[shape.length - 1] = w.size(0);
       return (b == null ? y : y.add_(b)).view(shape);
     }
+    if (FewRows.fit(x, w)) {
+      return FewRows.linear(x, w, b);
+    }
     if (HalfPrecision.emulated(x) && !w.requires_grad() && x.numel() >= 16 * x.size(-1)) {
       return HalfPrecision.linearWide(x, w, b);
     }

@@ -26,6 +26,7 @@ public class LoraLinear extends Adapter {
   private final Tensor a; // [r, in]
   private final Tensor b; // [out, r]
   private final @Nullable Tensor bias; // [out]
+  private @Nullable LoraRows joined; // of the last mixed batch that began with this adapter
 
   LoraLinear(LoraConfig config, Linear layer, String path, LoraFactors factors) {
     this.layer = layer;
@@ -92,9 +93,14 @@ public class LoraLinear extends Adapter {
 
   @Override
   public Tensor forwardRows(Tensor x, Tensor y, List<Adapter> adapters, int[] choice) {
-    return getClass() == LoraLinear.class
-        ? LoraRows.forward(x, y, adapters.stream().map(LoraLinear.class::cast).toList(), choice)
-        : super.forwardRows(x, y, adapters, choice); // a variant computes something else
+    if (getClass() != LoraLinear.class) {
+      return super.forwardRows(x, y, adapters, choice); // a variant computes something else
+    }
+    List<LoraLinear> loras = adapters.stream().map(LoraLinear.class::cast).toList();
+    synchronized (this) { // batches may be decoded side by side
+      joined = LoraRows.of(joined, loras, choice, x.scalar_type().intern());
+      return joined.forward(x, y);
+    }
   }
 
   @Nullable Tensor bias() {
@@ -149,5 +155,14 @@ public class LoraLinear extends Adapter {
     }
     shape[shape.length - 1] = layer.out();
     return rows.view(shape);
+  }
+
+  @Override
+  public void close() {
+    super.close();
+    if (joined != null) {
+      joined.close();
+      joined = null;
+    }
   }
 }
