@@ -5,6 +5,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Init;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -65,6 +66,30 @@ public interface AdapterConfig {
    * @throws ConfigException if the settings do not fit this layer
    */
   Adapter create(Adaptable layer, String path, Init init);
+
+  /**
+   * Whether the start of this adapter changes the base in a way that attaching it again can not
+   * repeat, because it drew or saw data.
+   */
+  default boolean unrepeatableStart() {
+    return false;
+  }
+
+  /** Why {@link #withoutStart} can not be had, as a sentence, or null if it can. */
+  default @Nullable String withoutStartRefusal() {
+    return null;
+  }
+
+  /**
+   * The same adapter for the base as it was before the start took something out of it.
+   *
+   * @param trained tensors by their name or key
+   * @param initial their {@linkplain Adapter#initial first values}, by the same
+   * @throws ConfigException if it can not be had
+   */
+  default AdapterContents withoutStart(Map<String, Tensor> trained, Map<String, Tensor> initial) {
+    return new AdapterContents(this, trained);
+  }
 
   /** What the user should know about this adapter on this layer, sentences without the path. */
   default List<String> warnings(Adaptable layer) {

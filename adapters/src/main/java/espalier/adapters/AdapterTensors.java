@@ -83,6 +83,19 @@ final class AdapterTensors {
     return Objects.requireNonNull(biases.get(path), path);
   }
 
+  /** First values of what the start took out of the base, by their full key. */
+  Map<String, Tensor> initial() {
+    var initial = new LinkedHashMap<String, Tensor>();
+    places.forEach(
+        (key, place) -> {
+          Tensor first = place.adapter().initial().get(place.name());
+          if (first != null) {
+            initial.put(PREFIX + key, first);
+          }
+        });
+    return initial;
+  }
+
   /** The tensors that collect gradients, by their full key. */
   Map<String, Tensor> trained() {
     var trained = new LinkedHashMap<String, Tensor>();

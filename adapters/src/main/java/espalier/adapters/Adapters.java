@@ -112,10 +112,33 @@ public final class Adapters {
    */
   public LoadResult load(
       String name, AdapterConfig config, Map<String, Tensor> saved, LoadOptions options) {
+    return load(name, config, saved, Map.of(), options);
+  }
+
+  /**
+   * Attaches an adapter with tensors from a file whose start can not be repeated without its first
+   * values.
+   *
+   * @param initial first values of what the start took out of the base, by the keys of {@code
+   *     saved}; empty if there are none
+   * @throws StateMismatchException naming layers whose tensors do not fit; nothing is changed
+   */
+  public LoadResult load(
+      String name,
+      AdapterConfig config,
+      Map<String, Tensor> saved,
+      Map<String, Tensor> initial,
+      LoadOptions options) {
     boolean first = names().isEmpty();
     var warnings = new ArrayList<String>();
+    if (config.unrepeatableStart() && initial.isEmpty()) {
+      warnings.add(
+          "the start of %s can not be repeated without its first values, so the base is not quite the one that it was trained on; convert it to plain LoRA where its initial adapter is at hand"
+              .formatted(name));
+    }
     AdapterConfig own = config.withHead(config.head().withInferenceMode(!options.trainable()));
-    var attaching = AttachOptions.of(InitSource.blank()).withAutocast(options.autocast());
+    var attaching =
+        AttachOptions.of(InitSource.blank().withInitial(initial)).withAutocast(options.autocast());
     var joined = joining().join(name, own, attaching, new Joining.Saved(saved, options), warnings);
     if (first) {
       warnings.addAll(activation.activate(List.of(name), !options.trainable()));
@@ -352,6 +375,36 @@ public final class Adapters {
   /** The tensors of an adapter by their key in its file; handles stay owned by the layers. */
   public Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
     return tensors.state(name, embeddings);
+  }
+
+  /**
+   * What a saved adapter is to consist of: usually its config and {@link #state(String)}, but an
+   * adapter whose start took something out of the base may be converted.
+   *
+   * @throws ConfigException if it is to be converted and can not be
+   */
+  public AdapterContents contents(String name, SaveStart how) {
+    return tensors.contents(name, how);
+  }
+
+  /**
+   * Gives the base back what the start of an adapter took out, as PiSSA, OLoRA, CorDA and LoRA-GA
+   * do, and makes the adapter plain LoRA of twice the rank, so that the model computes what it did.
+   * Its tensors are new ones: an optimizer that knows the old ones must be made again. Without such
+   * a start nothing happens.
+   *
+   * @throws IllegalStateException while something is merged
+   * @throws ConfigException if the adapter can not be converted; nothing is changed
+   */
+  public void restoreBase(String name) {
+    Entry entry = set.entry(name);
+    if (on(name).values().stream().allMatch(adapter -> adapter.takenOut() == null)) {
+      return;
+    }
+    set.requireUnmerged("the base can not be restored");
+    try (var restoring = new BaseRestoring(entry, factories)) {
+      restoring.run(set.active());
+    }
   }
 
   /**

@@ -54,6 +54,7 @@ final class Joining {
       attaching.make();
       if (attaching.changesBase()) {
         set.requireUnmerged("the start of %s changes the base".formatted(name));
+        entry.changedBase(true);
       }
       AdapterTensors.Fit fit = null;
       if (saved != null) {

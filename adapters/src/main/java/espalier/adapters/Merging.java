@@ -112,6 +112,7 @@ final class Merging {
                 warnings.add("the biases that %s trained stay in the model".formatted(name));
               }
             });
+    warnings.addAll(BaseRestoring.warnings(set.entries().values()));
     set.unmerge();
     settle();
     return AdapterSet.told(warnings);

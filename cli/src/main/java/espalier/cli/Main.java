@@ -30,6 +30,7 @@ import picocli.CommandLine.Spec;
       EvalCommand.class,
       MergeCommand.class,
       ConvertCommand.class,
+      LoftqCommand.class,
       InspectCommand.class,
       LogitsCommand.class,
       CompareCommand.class,

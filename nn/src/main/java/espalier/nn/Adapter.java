@@ -110,6 +110,23 @@ public abstract class Adapter extends Layer {
     }
   }
 
+  /**
+   * First values of what the start took out of the base, by the names of {@link #state()}: with
+   * them the base can be given back, and the adapter be made one for the untouched base. Empty for
+   * a start that leaves the base alone, or changes it in another way.
+   */
+  public Map<String, Tensor> initial() {
+    return Map.of();
+  }
+
+  /**
+   * What the start took out of the layer's weight, in its logical shape, float32; null where {@link
+   * #initial} is empty.
+   */
+  public @Nullable Tensor takenOut() {
+    return null;
+  }
+
   /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
   public @Nullable String mergeRefusal() {
     return null;

@@ -3,6 +3,8 @@ package espalier.parity;
 import espalier.adapters.Modules;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ArrayNode;
@@ -15,6 +17,11 @@ import tools.jackson.databind.node.ObjectNode;
 final class Departures {
 
   private Departures() {}
+
+  /** The tensors that a case expects, or what is right in their place. */
+  static Map<String, Tensor> expected(Case golden) {
+    return golden.kind().equals("convert/loftq") ? GarbledFit.corrected(golden) : golden.expected();
+  }
 
   /** Why the library accepts what the reference refuses, or null if it does not. */
   static @Nullable String accepted(Case golden) {

@@ -9,6 +9,7 @@ final class Experiments {
   private static final Map<String, Experiment> BY_KIND =
       Map.of(
           "config", new ConfigCase(),
+          "convert", new ConvertCase(),
           "error", new ErrorCase(),
           "init", new InitCase(),
           "layer", new LayerCase(),
@@ -19,7 +20,9 @@ final class Experiments {
   private Experiments() {}
 
   static Experiment of(String kind) {
-    Experiment experiment = BY_KIND.get(kind);
+    Experiment experiment =
+        BY_KIND.get(
+            kind.startsWith("convert/") ? "convert" : kind); // it looks at its variants itself
     if (experiment == null) {
       throw new AssertionError(
           "the kind is %s but only %s are known".formatted(kind, new TreeSet<>(BY_KIND.keySet())));

@@ -1,6 +1,7 @@
 package espalier.recipes;
 
 import espalier.adapters.LoadOptions;
+import espalier.adapters.SaveStart;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AtomicFiles;
 import espalier.checkpoints.CheckpointException;
@@ -93,7 +94,7 @@ final class RunFolder {
     Path target = checkpoints().resolve(PREFIX + state.step());
     Path part = checkpoints().resolve("." + PREFIX + state.step() + ".part");
     delete(part);
-    model.saveAdapter(adapter, part);
+    model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
     try (var _ = Scope.open()) {
       SafetensorsWriter.write(part.resolve(OPTIMIZER), optimizer.state());
     }
@@ -178,7 +179,7 @@ final class RunFolder {
   void best(PretrainedModel model, String adapter) {
     Path part = checkpoints().resolve(".best.part");
     delete(part);
-    model.saveAdapter(adapter, part);
+    model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
     Path best = best();
     Path old = checkpoints().resolve(".best.old");
     delete(old);

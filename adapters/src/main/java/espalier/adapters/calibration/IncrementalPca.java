@@ -1,14 +1,12 @@
 package espalier.adapters.calibration;
 
-import static org.bytedeco.pytorch.global.torch.createCPUGenerator;
-import static org.bytedeco.pytorch.global.torch.empty;
 import static org.bytedeco.pytorch.global.torch.vstack;
 
 import espalier.adapters.ConfigException;
+import espalier.nn.Init;
 import espalier.nn.Scope;
 import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.GeneratorOptional;
 import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
@@ -27,12 +25,6 @@ import org.jspecify.annotations.Nullable;
  *     for robust visual tracking, section 3.1</a>
  */
 public final class IncrementalPca implements AutoCloseable {
-
-  /**
-   * The smaller side up to which the decomposition is exact. Above, the randomised one finds the
-   * few leading components in a small part of the time.
-   */
-  private static final long EXACT = 256;
 
   private static final int ITERATIONS = 4;
   private static final long SEED = 42;
@@ -118,7 +110,7 @@ public final class IncrementalPca implements AutoCloseable {
       stack = vstack(new TensorVector(before, centred, moved.unsqueeze(0)));
     }
     Svd svd = decomposed(stack);
-    Tensor kept = svd.v().narrow(0, 0, count);
+    Tensor kept = svd.vt().narrow(0, 0, count);
     Tensor values = svd.s().narrow(0, 0, count);
     Tensor ratio =
         values.to(ScalarType.Double).square().div(spread.sum()).to(values.scalar_type().intern());
@@ -133,15 +125,7 @@ public final class IncrementalPca implements AutoCloseable {
 
   // The same draws at each step, so that a step depends on its rows alone.
   private Svd decomposed(Tensor stack) {
-    long smaller = Math.min(stack.size(0), stack.size(1));
-    if (smaller <= EXACT) {
-      return Svd.exact(stack);
-    }
-    Tensor test =
-        empty(smaller, Math.min(smaller, 2L * count))
-            .normal_(0, 1, new GeneratorOptional(createCPUGenerator(SEED)))
-            .to(stack.scalar_type().intern());
-    return Svd.lowRank(stack, test, ITERATIONS);
+    return Svd.leading(stack, 2L * count, ITERATIONS, Init.shared(SEED));
   }
 
   // The entry of the largest magnitude in each component is made positive.

@@ -73,6 +73,19 @@ final class LoraChecks {
     }
   }
 
+  static void evenRank(Violations wrong, LoraInit init, int r, PathMap<Integer> ranks) {
+    if (!(init instanceof LoraInit.Orthogonal)) {
+      return;
+    }
+    String rule = "but init_lora_weights orthogonal halves the rank; give an even one";
+    wrong.unless(r % 2 == 0, "r is %d " + rule, r);
+    ranks
+        .entries()
+        .forEach(
+            (key, rank) ->
+                wrong.unless(rank % 2 == 0, "rank_pattern has %d for %s " + rule, rank, key));
+  }
+
   static void variant(Violations wrong, LoraVariant variant) {
     switch (variant) {
       case LoraVariant.Velora(int groups, double scale, String init) ->

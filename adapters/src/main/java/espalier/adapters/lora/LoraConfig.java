@@ -1,6 +1,7 @@
 package espalier.adapters.lora;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterContents;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.PathMap;
@@ -15,6 +16,7 @@ import espalier.nn.Init;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -69,6 +71,7 @@ public record LoraConfig(
     LoraChecks.numbers(wrong, r, alpha, dropout, rankPattern, qaloraGroupSize);
     LoraChecks.targets(wrong, targets);
     LoraChecks.init(wrong, init);
+    LoraChecks.evenRank(wrong, init, r, rankPattern);
     LoraChecks.variant(wrong, variant);
     LoraChecks.together(wrong, init, variant, loraBias, megatron);
     LoraChecks.replication(wrong, layerReplication);
@@ -127,6 +130,23 @@ public record LoraConfig(
   }
 
   @Override
+  public boolean unrepeatableStart() {
+    return init.unrepeatable();
+  }
+
+  @Override
+  public @Nullable String withoutStartRefusal() {
+    return MutatedStart.refusal(this);
+  }
+
+  @Override
+  public AdapterContents withoutStart(Map<String, Tensor> trained, Map<String, Tensor> initial) {
+    return init.takenOut()
+        ? MutatedStart.subtract(this, trained, initial)
+        : new AdapterContents(this, trained);
+  }
+
+  @Override
   public List<String> warnings(Adaptable layer) {
     var warnings = new ArrayList<String>();
     if (loraBias && layer.bias() == null) {
@@ -137,6 +157,11 @@ public record LoraConfig(
     }
     if (layer instanceof Embedding && dropout > 0) {
       warnings.add("lora_dropout has no effect on an embedding");
+    }
+    if (init instanceof LoraInit.Loftq && scalingAt("") != 1) {
+      warnings.add(
+          "loftq fits what quantising loses for a scaling of 1 but the scaling is %s; set lora_alpha to r"
+              .formatted(scalingAt("")));
     }
     return warnings;
   }

@@ -16,14 +16,12 @@ public final class LoraEmbedding extends Adapter {
   LoraEmbedding(LoraConfig config, Embedding layer, String path, Init init) {
     this.layer = layer;
     scaling = config.scalingAt(path);
-    int r = config.rankAt(path);
-    long v = layer.vocabulary();
-    long d = layer.width();
-    Tensor freshA = init.normal(1, r, v);
-    Tensor freshB = init.normal(1, d, r);
-    boolean unset = config.init() instanceof LoraInit.Unset;
-    a = parameter("lora_embedding_A", unset ? freshA : init.zero(r, v));
-    b = parameter("lora_embedding_B", unset ? freshB : init.normal(1, d, r));
+    LoraFactors factors = LoraStart.of(config, layer, path, init);
+    a = parameter("lora_embedding_A", factors.a());
+    b =
+        factors.frozenB()
+            ? constant("lora_embedding_B", factors.b())
+            : parameter("lora_embedding_B", factors.b());
   }
 
   @Override

@@ -7,6 +7,25 @@ import org.jspecify.annotations.Nullable;
  */
 public sealed interface LoraInit {
 
+  /**
+   * Whether the first factors are taken out of the base, so that the base has W − s·B·A and adding
+   * them back gives W.
+   */
+  default boolean takenOut() {
+    return switch (this) {
+      case Pissa(), FastPissa _, Olora(), Corda _, LoraGa _ -> true;
+      case Uniform(), Unset(), Gaussian(), Orthogonal(), Mica(), Eva _, Loftq _ -> false;
+    };
+  }
+
+  /**
+   * Whether the start draws or saw data, so that putting the adapter on the untouched base again,
+   * as loading does, can not repeat it.
+   */
+  default boolean unrepeatable() {
+    return takenOut() && !(this instanceof Pissa) && !(this instanceof Olora);
+  }
+
   /** A uniform in ±1/√fan_in, B zero: {@code true}. */
   record Uniform() implements LoraInit {}
 

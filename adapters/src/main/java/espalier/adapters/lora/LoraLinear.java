@@ -5,7 +5,9 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
 import espalier.nn.Linear;
+import espalier.nn.Scope;
 import java.util.List;
+import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -27,6 +29,7 @@ public class LoraLinear extends Adapter {
   private final Tensor b; // [out, r]
   private final @Nullable Tensor bias; // [out]
   private @Nullable LoraRows joined; // of the last mixed batch that began with this adapter
+  private final Map<String, Tensor> initial;
 
   LoraLinear(LoraConfig config, Linear layer, String path, LoraFactors factors) {
     this.layer = layer;
@@ -41,6 +44,26 @@ public class LoraLinear extends Adapter {
     if (factors.residual() != null) {
       leaves(factors.residual());
     }
+    initial =
+        factors.residual() != null && config.init().takenOut()
+            ? Map.of(
+                "lora_A.weight",
+                Scope.own(factors.a().clone()),
+                "lora_B.weight",
+                Scope.own(factors.b().clone()))
+            : Map.of();
+  }
+
+  @Override
+  public final Map<String, Tensor> initial() {
+    return initial;
+  }
+
+  @Override
+  public final @Nullable Tensor takenOut() {
+    Tensor firstA = initial.get("lora_A.weight");
+    Tensor firstB = initial.get("lora_B.weight");
+    return firstA == null || firstB == null ? null : times(firstB.matmul(firstA), scaling);
   }
 
   @Override
@@ -160,6 +183,7 @@ public class LoraLinear extends Adapter {
   @Override
   public void close() {
     super.close();
+    initial.values().forEach(Tensor::close);
     if (joined != null) {
       joined.close();
       joined = null;

@@ -21,7 +21,7 @@ class IncrementalPcaTest {
 
   /** Rows whose variance falls by a factor from direction to direction. */
   private Tensor rows(long n, long f, double factor) {
-    Tensor basis = Svd.exact(draw.normal(f, f)).u();
+    Tensor basis = Svd.of(draw.normal(f, f)).u();
     Tensor falling = pow(new Scalar(factor), torch.arange(new Scalar(f)));
     return draw.normal(n, f).mul(falling).matmul(basis.t()).add(new Scalar(0.7));
   }
@@ -34,14 +34,14 @@ class IncrementalPcaTest {
   @CsvSource({"120, 24", "900, 300"}) // exact, randomised
   void batches_give_the_leading_components_of_all_rows_together(long n, long f) {
     Tensor all = rows(n, f, 0.1);
-    Svd full = Svd.exact(all.sub(all.mean(0)));
+    Svd full = Svd.of(all.sub(all.mean(0)));
 
     try (var pca = new IncrementalPca(4)) {
       for (int i = 0; i < 3; i++) {
         pca.add(all.narrow(0, i * n / 3, n / 3));
       }
 
-      assertThat(subspaceError(pca.components(), full.v().narrow(0, 0, 4))).isLessThan(1e-3);
+      assertThat(subspaceError(pca.components(), full.vt().narrow(0, 0, 4))).isLessThan(1e-3);
       Tensor want = full.s().narrow(0, 0, 4);
       assertThat(pca.singularValues().allclose(want, 1e-3, 0, false)).isTrue();
       assertThat(pca.mean().allclose(all.mean(0).to(torch.ScalarType.Double), 1e-5, 1e-6, false))
