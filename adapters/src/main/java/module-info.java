@@ -8,7 +8,9 @@ module espalier.adapters {
   exports espalier.adapters.calibration;
   exports espalier.adapters.catalog;
   exports espalier.adapters.hira;
+  exports espalier.adapters.kappa;
   exports espalier.adapters.lora;
+  exports espalier.adapters.lora.starts;
 
   requires transitive espalier.nn;
   requires transitive tools.jackson.databind;

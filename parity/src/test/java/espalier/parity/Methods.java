@@ -7,7 +7,19 @@ import java.util.TreeSet;
 final class Methods {
 
   private static final Set<String> KNOWN =
-      Set.of("corda", "hira", "loftq", "lora", "mica", "olora", "orthogonal", "pissa", "rslora");
+      Set.of(
+          "corda",
+          "eva",
+          "hira",
+          "kappatune",
+          "loftq",
+          "lora",
+          "lora_ga",
+          "mica",
+          "olora",
+          "orthogonal",
+          "pissa",
+          "rslora");
 
   private Methods() {}
 

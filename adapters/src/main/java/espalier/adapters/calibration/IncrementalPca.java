@@ -85,8 +85,7 @@ public final class IncrementalPca implements AutoCloseable {
     Tensor batchMean = sum.div(new Scalar((double) n));
     Tensor centred = batch.sub(batchMean.to(batch.scalar_type().intern()));
     Tensor spread =
-        centred
-            .to(ScalarType.Double)
+        wide(centred)
             .square()
             .sum(0)
             .sub(
@@ -105,9 +104,10 @@ public final class IncrementalPca implements AutoCloseable {
               .mul(new Scalar((double) rows))
               .add(spread)
               .add(shift.square().mul(new Scalar(weight)));
+      // In float64: what is known so far weighs more than the batch and must not be rounded again.
       Tensor before = known(singularValues).view(-1, 1).mul(known(components));
-      Tensor moved = shift.mul(new Scalar(Math.sqrt(weight))).to(batch.scalar_type().intern());
-      stack = vstack(new TensorVector(before, centred, moved.unsqueeze(0)));
+      Tensor moved = shift.mul(new Scalar(Math.sqrt(weight))).unsqueeze(0);
+      stack = vstack(new TensorVector(wide(before), wide(centred), moved));
     }
     Svd svd = decomposed(stack);
     Tensor kept = svd.vt().narrow(0, 0, count);
@@ -125,13 +125,18 @@ public final class IncrementalPca implements AutoCloseable {
 
   // The same draws at each step, so that a step depends on its rows alone.
   private Svd decomposed(Tensor stack) {
-    return Svd.leading(stack, 2L * count, ITERATIONS, Init.shared(SEED));
+    long smaller = Math.min(stack.size(0), stack.size(1));
+    return Svd.randomised(stack, Math.min(smaller, 2L * count), ITERATIONS, Init.shared(SEED));
   }
 
   // The entry of the largest magnitude in each component is made positive.
   private static Tensor signs(Tensor components) {
     Tensor largest = components.abs().argmax(new LongOptional(1), true);
     return components.gather(1, largest).sign();
+  }
+
+  private static Tensor wide(Tensor tensor) {
+    return tensor.to(ScalarType.Double);
   }
 
   private static Tensor known(@Nullable Tensor value) {
@@ -143,19 +148,19 @@ public final class IncrementalPca implements AutoCloseable {
     return rows;
   }
 
-  /** The leading components as orthonormal rows, [m, f], largest variance first. */
+  /** The leading components as orthonormal rows, [m, f] float32, largest variance first. */
   public Tensor components() {
-    return known(components);
+    return known(components).to(ScalarType.Float);
   }
 
-  /** The singular values that belong to the components, [m]. */
+  /** The singular values that belong to the components, [m] float32. */
   public Tensor singularValues() {
-    return known(singularValues);
+    return known(singularValues).to(ScalarType.Float);
   }
 
-  /** The part of all variance that each component explains, [m]. */
+  /** The part of all variance that each component explains, [m] float32. */
   public Tensor explainedRatio() {
-    return known(explainedRatio);
+    return known(explainedRatio).to(ScalarType.Float);
   }
 
   /** The mean of all rows, [f], float64. */

@@ -4,8 +4,10 @@ import static org.bytedeco.pytorch.global.torch.linalg_qr;
 import static org.bytedeco.pytorch.global.torch.linalg_svd;
 
 import espalier.nn.Init;
+import org.bytedeco.pytorch.GeneratorOptional;
 import org.bytedeco.pytorch.StringViewOptional;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Singular triplets of a matrix [m, n], largest first.
@@ -16,16 +18,12 @@ import org.bytedeco.pytorch.Tensor;
  */
 public record Svd(Tensor u, Tensor s, Tensor vt) {
 
-  /**
-   * The smaller side up to which {@link #leading} decomposes exactly. Above, the few triplets that
-   * are wanted are found in a small part of the time.
-   */
-  private static final long EXACT = 256;
-
   /** All min(m, n) triplets of a finite matrix. */
   public static Svd of(Tensor matrix) {
-    var usv = linalg_svd(matrix, false, new StringViewOptional());
-    return new Svd(usv.get0(), usv.get1(), usv.get2());
+    // The parts are references into the triple, which dies on its own where no scope holds it.
+    try (var usv = linalg_svd(matrix, false, new StringViewOptional())) {
+      return new Svd(new Tensor(usv.get0()), new Tensor(usv.get1()), new Tensor(usv.get2()));
+    }
   }
 
   /**
@@ -41,8 +39,7 @@ public record Svd(Tensor u, Tensor s, Tensor vt) {
   public static Svd randomised(Tensor matrix, long count, int iterations, Init init) {
     boolean wide = matrix.size(0) < matrix.size(1);
     Tensor tall = wide ? matrix.t() : matrix;
-    Tensor test = init.normal(1, tall.size(1), count).to(matrix.scalar_type().intern());
-    Tensor basis = orthonormal(tall.matmul(test));
+    Tensor basis = orthonormal(tall.matmul(normal(tall, count, init)));
     for (int i = 0; i < iterations; i++) {
       basis = orthonormal(tall.matmul(orthonormal(tall.t().matmul(basis))));
     }
@@ -51,26 +48,18 @@ public record Svd(Tensor u, Tensor s, Tensor vt) {
     return wide ? new Svd(seen.vt().t(), seen.s(), u.t()) : new Svd(u, seen.s(), seen.vt());
   }
 
-  /**
-   * The first triplets: exactly of a small matrix, nearly of a large one.
-   *
-   * @param count how many at least, or min(m, n) if that is less
-   * @param iterations power iterations for a large matrix; 4 is usual
-   * @param init draws min(m, n) x count normal numbers, also where they are not needed
-   */
-  public static Svd leading(Tensor matrix, long count, int iterations, Init init) {
-    long smaller = Math.min(matrix.size(0), matrix.size(1));
-    long some = Math.min(count, smaller);
-    if (smaller > EXACT) {
-      return randomised(matrix, some, iterations, init);
-    }
-    init.normal(1, smaller, some).close(); // so that what is drawn next does not depend on it
-    return of(matrix);
+  /** Drawn in the matrix's dtype: numbers drawn as float64 are others than those as float32. */
+  private static Tensor normal(Tensor tall, long count, Init init) {
+    return tall.scalar_type().intern() == ScalarType.Double && !init.isBlank()
+        ? tall.new_empty(tall.size(1), count).normal_(0, 1, new GeneratorOptional(init.generator()))
+        : init.normal(1, tall.size(1), count);
   }
 
   /** Orthonormal columns that span the columns of a tall matrix. */
   private static Tensor orthonormal(Tensor columns) {
-    return linalg_qr(columns).get0();
+    try (var qr = linalg_qr(columns)) {
+      return new Tensor(qr.get0());
+    }
   }
 
   /** The first {@code count} triplets, or all if there are fewer. */
