@@ -3,7 +3,6 @@ package espalier.adapters.lora;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * A starts as principal components of the layer's inputs and B as zero. Until the components are
@@ -31,6 +30,8 @@ final class EvaStart {
         "it belongs to other ranks or another model; attach with the config that Eva gave with it",
         r,
         layer.in());
-    return new LoraFactors(components.to(ScalarType.Float), b, null);
+    // Copied, so that A lies in memory as a loaded one does: products of another layout round
+    // otherwise, and a resumed run would end with other last bits.
+    return new LoraFactors(fresh.copy_(components), b, null);
   }
 }

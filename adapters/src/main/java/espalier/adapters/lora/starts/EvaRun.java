@@ -61,7 +61,7 @@ final class EvaRun implements AutoCloseable {
       for (int done = 0; !settled(won); done++) {
         if (done == options.maxBatches()) {
           options
-              .listener()
+              .warnings()
               .accept(
                   "EVA stopped after %d batches while %d of %d layers had not converged; give more or larger batches, or a smaller tau"
                       .formatted(done, listening.size(), analyses.size()));
@@ -77,7 +77,7 @@ final class EvaRun implements AutoCloseable {
           won = shared();
         }
         options
-            .listener()
+            .progress()
             .accept(
                 "EVA: batch %d, %d of %d layers have converged"
                     .formatted(done + 1, convergedWith(won), analyses.size()));
@@ -152,7 +152,7 @@ final class EvaRun implements AutoCloseable {
         EvaLayer analysis = of(path);
         if (rows.size(0) < analysis.count()) {
           options
-              .listener()
+              .warnings()
               .accept(
                   "%s: a batch is passed over because it has %d rows for %d components"
                       .formatted(path, rows.size(0), analysis.count()));
