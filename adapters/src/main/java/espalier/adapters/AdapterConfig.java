@@ -125,6 +125,11 @@ public interface AdapterConfig {
    */
   default void requireBeside(String name, AdapterConfig other) {}
 
+  /** What the user should know about an adapter as it starts on this layer, without the path. */
+  default List<String> warnings(Adaptable layer, Adapter made) {
+    return warnings(layer);
+  }
+
   /** What the user should know about this config beside others on one model, sentences. */
   default List<String> warnings(Map<String, AdapterConfig> others) {
     return List.of();

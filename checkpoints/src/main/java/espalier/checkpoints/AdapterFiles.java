@@ -88,16 +88,23 @@ public final class AdapterFiles {
       Adapters adapters, String name, Path folder, AdapterCatalog catalog, LoadOptions options) {
     AdapterCatalog.Read read = readConfig(folder, catalog);
     PickleRefusal.checkFolder(folder);
-    Path initial = folder.resolve(INITIAL).resolve(TENSORS);
     try (var _ = Scope.open()) {
-      Map<String, Tensor> first =
-          read.config().unrepeatableStart() && Files.exists(initial) ? tensors(initial) : Map.of();
+      Map<String, Tensor> first = read.config().unrepeatableStart() ? initial(folder) : Map.of();
       try {
         return adapters.load(name, read.config(), tensors(folder), first, options);
       } catch (IllegalArgumentException e) {
         throw new IllegalArgumentException("%s: %s".formatted(folder, e.getMessage()), e);
       }
     }
+  }
+
+  /**
+   * First values that lie beside an adapter because its start could not be repeated without them,
+   * by their key, in the caller's scope; empty if there are none.
+   */
+  public static Map<String, Tensor> initial(Path folder) {
+    Path initial = folder.resolve(INITIAL).resolve(TENSORS);
+    return Files.exists(initial) ? tensors(initial) : Map.of();
   }
 
   private static Map<String, Tensor> tensors(Path fileOrFolder) {

@@ -14,6 +14,7 @@ import org.jspecify.annotations.Nullable;
 public abstract class Adaptable extends Layer {
 
   private final AdapterStack adapters = new AdapterStack(this);
+  private @Nullable LayerObserver observer;
 
   /**
    * The layer's weight in its logical shape; after merging, the merged weight. Not to be written,
@@ -90,7 +91,31 @@ public abstract class Adaptable extends Layer {
 
   /** The layer's output with the adapters that are in force. */
   public final Tensor forward(Tensor x) {
-    return adapters.idle() ? base(x) : adapters.forward(x);
+    Tensor y = adapters.idle() ? base(x) : adapters.forward(x);
+    return observer == null ? y : observer.seen(x, y);
+  }
+
+  /**
+   * Shows each call of this layer to an observer, until {@link #unobserve}.
+   *
+   * @throws IllegalStateException if another one observes it already
+   */
+  public final void observe(LayerObserver by) {
+    if (observer != null) {
+      throw new IllegalStateException(
+          "this %s is observed already; one preparation runs at a time".formatted(typeName()));
+    }
+    observer = by;
+  }
+
+  /** Ends the observation, if there is one. */
+  public final void unobserve() {
+    observer = null;
+  }
+
+  /** Whether calls are shown to an observer, so that no caller may compute past the layer. */
+  public final boolean observed() {
+    return observer != null;
   }
 
   /**

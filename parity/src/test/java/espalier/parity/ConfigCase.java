@@ -29,6 +29,9 @@ final class ConfigCase implements Experiment {
 
   @Override
   public Outcome run(Case golden) {
+    if (golden.json().path("variant").asString("").equals("kappa")) {
+      return new ConfigKappa().run(golden);
+    }
     ObjectNode got = Case.JSON.createObjectNode();
     ObjectNode want = golden.json().asObject().deepCopy();
     try (PretrainedModel model = GoldenModel.load(golden.model())) {

@@ -1,6 +1,7 @@
 package espalier.parity;
 
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 
 /** The kinds of cases that can be carried out. */
@@ -19,12 +20,14 @@ final class Experiments {
           "model/arrow", new ArrowCase(),
           "train", new TrainCase());
 
+  /** Kinds whose experiment looks at its variants itself. */
+  private static final Set<String> OF_ALL_VARIANTS = Set.of("config", "convert", "init");
+
   private Experiments() {}
 
   static Experiment of(String kind) {
-    Experiment experiment =
-        BY_KIND.get(
-            kind.startsWith("convert/") ? "convert" : kind); // it looks at its variants itself
+    String own = kind.replaceFirst("/.*", "");
+    Experiment experiment = BY_KIND.get(OF_ALL_VARIANTS.contains(own) ? own : kind);
     if (experiment == null) {
       throw new AssertionError(
           "the kind is %s but only %s are known".formatted(kind, new TreeSet<>(BY_KIND.keySet())));

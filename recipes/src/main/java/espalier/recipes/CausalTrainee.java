@@ -70,6 +70,7 @@ public final class CausalTrainee implements Trainee {
     return model.outputHead().map(model::find).orElse(null) instanceof Linear head
             && head.bias() == null
             && head.adapters().inForce().isEmpty()
+            && !head.observed()
             && !head.weight().requires_grad()
         ? head.weight()
         : null;

@@ -44,6 +44,10 @@ final class RunFolder {
 
   RunFolder(Path folder) {
     this.folder = folder;
+  }
+
+  /** Makes the folder, if it is not there yet. */
+  void create() {
     try {
       Files.createDirectories(checkpoints());
     } catch (IOException e) {
@@ -72,6 +76,9 @@ final class RunFolder {
   /** The steps of the checkpoints that are there. */
   private NavigableMap<Integer, Path> steps() {
     var found = new TreeMap<Integer, Path>();
+    if (!Files.isDirectory(checkpoints())) {
+      return found;
+    }
     try (DirectoryStream<Path> entries = Files.newDirectoryStream(checkpoints(), PREFIX + "*")) {
       for (Path entry : entries) {
         String number = entry.getFileName().toString().substring(PREFIX.length());
@@ -83,6 +90,12 @@ final class RunFolder {
       throw new CheckpointException("%s can not be listed".formatted(checkpoints()), e);
     }
     return found;
+  }
+
+  /** The newest checkpoint, or null if there is none. */
+  @Nullable Path newest() {
+    var newest = steps().lastEntry();
+    return newest == null ? null : newest.getValue();
   }
 
   void save(
@@ -131,11 +144,10 @@ final class RunFolder {
 
   /** Puts the newest checkpoint back into model and optimizer. */
   TrainingState resume(PretrainedModel model, String adapter, Optimizer optimizer, int examples) {
-    var newest = steps().lastEntry();
-    if (newest == null) {
+    Path checkpoint = newest();
+    if (checkpoint == null) {
       return TrainingState.START;
     }
-    Path checkpoint = newest.getValue();
     ObjectNode json = state(checkpoint);
     if (json.path("examples").asInt() != examples) {
       throw new RecipeException(

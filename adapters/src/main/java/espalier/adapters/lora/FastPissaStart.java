@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import org.bytedeco.pytorch.Tensor;

@@ -3,6 +3,7 @@ package espalier.adapters.lora;
 import espalier.adapters.Adapters;
 import espalier.adapters.StateMismatchException;
 import espalier.adapters.TargetException;
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Adapter;
 import java.util.ArrayList;
 import java.util.Arrays;

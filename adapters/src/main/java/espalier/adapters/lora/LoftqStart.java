@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Init;
 import espalier.nn.Int8Rows;
 import espalier.nn.Linear;

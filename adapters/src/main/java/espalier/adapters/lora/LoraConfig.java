@@ -14,6 +14,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
+import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
@@ -189,6 +190,17 @@ public record LoraConfig(
   }
 
   @Override
+  public List<String> warnings(Adaptable layer, Adapter made) {
+    var warnings = new ArrayList<>(warnings(layer));
+    if (init instanceof LoraInit.LoraGa && layer instanceof Linear && made.residual() == null) {
+      warnings.add(
+          "init_lora_weights is lora_ga but no gradient was estimated, so it starts as with true;"
+              + " attach with what LoraGa.preprocess prepared");
+    }
+    return warnings;
+  }
+
+  @Override
   public List<String> warnings(Map<String, AdapterConfig> others) {
     var warnings = new ArrayList<String>();
     others.forEach(
@@ -211,9 +223,6 @@ public record LoraConfig(
   }
 
   private boolean changesBase() {
-    return switch (init) {
-      case LoraInit.Pissa(), LoraInit.FastPissa(_), LoraInit.Olora(), LoraInit.Corda _ -> true;
-      default -> false;
-    };
+    return init.takenOut();
   }
 }

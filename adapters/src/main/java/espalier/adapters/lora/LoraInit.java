@@ -70,7 +70,17 @@ public sealed interface LoraInit {
       boolean verbose,
       boolean halfCovariance,
       boolean pruneFields)
-      implements LoraInit {}
+      implements LoraInit {
+
+    /** The prepared singular values, [r]. */
+    public static final String VALUES = "eigens.S_WC";
+
+    /** The prepared left vectors, [out, r]. */
+    public static final String LEFT = "eigens.U_WC";
+
+    /** The prepared right vectors with the covariance taken back, [in, r]. */
+    public static final String RIGHT = "eigens.V_WC";
+  }
 
   /**
    * Principal components of the inputs, with ranks shared out by explained variance.
@@ -90,6 +100,10 @@ public sealed interface LoraInit {
       boolean whiten,
       boolean adjustScaling)
       implements LoraInit {
+
+    /** The prepared components of a layer's inputs, [r, in]. */
+    public static final String COMPONENTS = "eva_components";
+
     /** The values of the paper. */
     public static Eva defaults() {
       return new Eva(2, 0.99, true, -100, false, true);
@@ -112,6 +126,10 @@ public sealed interface LoraInit {
    * @param stableGamma divisor of the stable scale
    */
   record LoraGa(Direction direction, Scale scale, int stableGamma) implements LoraInit {
+
+    /** The prepared gradient of a layer's weight, [out, in]. */
+    public static final String GRADIENT = "_peft_loraga_grad";
+
     /** The values of the paper. */
     public static LoraGa defaults() {
       return new LoraGa(Direction.AR_B2R, Scale.STABLE, 16);

@@ -50,9 +50,9 @@ final class LoraStart {
       case LoraInit.Olora() -> OloraStart.of(config, layer, path, init);
       case LoraInit.Mica() -> MicaStart.of(config, layer, path, init);
       case LoraInit.Loftq loftq -> LoftqStart.of(config, loftq, layer, path, init);
-      case LoraInit.Corda _ -> throw LoraSupport.absent(config.init(), layer, path);
-      case LoraInit.Eva _ -> throw LoraSupport.absent(config.init(), layer, path);
-      case LoraInit.LoraGa _ -> throw LoraSupport.absent(config.init(), layer, path);
+      case LoraInit.Corda _ -> CordaStart.of(config, layer, path, init);
+      case LoraInit.Eva _ -> EvaStart.of(config, layer, path, init);
+      case LoraInit.LoraGa ga -> LoraGaStart.of(config, ga, layer, path, init);
     };
   }
 

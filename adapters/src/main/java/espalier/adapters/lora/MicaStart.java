@@ -3,6 +3,7 @@ package espalier.adapters.lora;
 import static org.bytedeco.pytorch.global.torch.linalg_qr;
 
 import espalier.adapters.ConfigException;
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Adaptable;
 import espalier.nn.Embedding;
 import espalier.nn.Init;

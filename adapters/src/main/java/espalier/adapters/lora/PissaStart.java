@@ -1,6 +1,7 @@
 package espalier.adapters.lora;
 
 import espalier.adapters.ConfigException;
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import org.bytedeco.pytorch.Scalar;

@@ -8,6 +8,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.TargetException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Adaptable;
 import espalier.nn.Nf4;
 import espalier.nn.Scope;

@@ -18,6 +18,7 @@ import espalier.adapters.SaveStart;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
