@@ -77,14 +77,14 @@ class CordaTest {
     return ((LoraLinear) Objects.requireNonNull(adapters.on("default").get(path))).deltaWeight();
   }
 
-  /** What a start takes out of o, stored as [in, out], and of q. */
-  private Map<String, Tensor> taken(int r, boolean knowledge) {
+  /** What a start takes out of the layer. */
+  private Tensor taken(String layer, int r, boolean knowledge) {
     Chain chain = Chain.float32();
     LoraConfig config = config(r, knowledge);
     try (Prepared found = prepare(chain, config);
         var _ = new NoGradGuard()) {
       Adapters adapters = attach(chain, config, found);
-      return Map.of("q", delta(adapters, "block.q"), "o", delta(adapters, "block.o"));
+      return delta(adapters, "block." + layer);
     }
   }
 
@@ -111,19 +111,18 @@ class CordaTest {
     }
   }
 
-  @Test
-  void all_components_together_are_the_weight() {
-    Map<String, Tensor> all = taken(8, false);
+  @ParameterizedTest
+  @ValueSource(strings = {"q", "o"}) // o is stored as [in, out]
+  void all_components_together_are_the_weight(String layer) {
+    Tensor all = taken(layer, 8, false);
 
-    Chain chain = Chain.float32();
-    assertThat(Chain.relative(all.get("q"), chain.layer("q").weight())).isLessThan(1e-4);
-    assertThat(Chain.relative(all.get("o"), chain.layer("o").weight())).isLessThan(1e-4);
+    assertThat(Chain.relative(all, Chain.float32().layer(layer).weight())).isLessThan(1e-4);
   }
 
   @Test
   void the_largest_and_the_smallest_components_complete_each_other() {
-    Tensor largest = taken(3, false).get("q");
-    Tensor smallest = taken(5, true).get("q");
+    Tensor largest = taken("q", 3, false);
+    Tensor smallest = taken("q", 5, true);
 
     assertThat(Chain.relative(largest.add(smallest), Chain.float32().layer("q").weight()))
         .isLessThan(1e-4);
@@ -135,8 +134,8 @@ class CordaTest {
     Tensor rows = x.reshape(-1, 8);
     Tensor outputs = rows.matmul(weight.t());
 
-    double lost = Chain.relative(rows.matmul(taken(3, false).get("q").t()), outputs);
-    double lostBySmallest = Chain.relative(rows.matmul(taken(3, true).get("q").t()), outputs);
+    double lost = Chain.relative(rows.matmul(taken("q", 3, false).t()), outputs);
+    double lostBySmallest = Chain.relative(rows.matmul(taken("q", 3, true).t()), outputs);
 
     assertThat(lost).isLessThan(lostBySmallest);
   }

@@ -87,6 +87,11 @@ class LoraGaTest {
     return (LoraLinear) Objects.requireNonNull(adapters.on("default").get(path));
   }
 
+  private static Tensor gradient(Prepared found, String path) {
+    return Objects.requireNonNull(
+        Objects.requireNonNull(found.values().get(path)).get(LoraInit.LoraGa.GRADIENT));
+  }
+
   @Test
   void the_gradient_of_a_quadratic_is_that_of_the_formula() {
     Chain chain = Chain.float32();
@@ -102,7 +107,7 @@ class LoraGaTest {
         };
 
     try (Prepared found = LoraGa.estimateGradients(chain.tree, FACTS, config, twice)) {
-      Tensor got = found.values().get("block.q").get(LoraInit.LoraGa.GRADIENT);
+      Tensor got = gradient(found, "block.q");
 
       // d/dW sum((x Wᵀ)²) = 2 W XᵀX
       Tensor want = chain.layer("q").weight().matmul(rows.t().matmul(rows)).mul(new Scalar(2));
@@ -132,27 +137,28 @@ class LoraGaTest {
   }
 
   @ParameterizedTest
-  @CsvSource({"AR_BR, 1 3, 0 2", "A2R_BR, 2 3, 0 1", "AR_B2R, 0 1, 2 3"})
-  void each_direction_takes_its_singular_vectors(Direction direction, String ofA, String ofB) {
+  @CsvSource({"AR_BR, 1, 3, 0, 2", "A2R_BR, 2, 3, 0, 1", "AR_B2R, 0, 1, 2, 3"})
+  void each_direction_takes_its_singular_vectors(
+      Direction direction, long a0, long a1, long b0, long b1) {
     Chain chain = Chain.float32();
     LoraConfig config = config(direction, Scale.UNIT);
 
     try (Prepared found = LoraGa.estimateGradients(chain.tree, FACTS, config, step(chain));
         var _ = new NoGradGuard()) {
-      Tensor gradient = found.values().get("block.q").get(LoraInit.LoraGa.GRADIENT).clone();
+      Tensor gradient = gradient(found, "block.q").clone();
       LoraLinear lora = on(attach(chain, config, found), "block.q");
 
       Svd svd = Svd.of(gradient);
       int i = 0;
-      for (String index : ofA.split(" ")) {
-        Tensor v = svd.vt().select(0, Long.parseLong(index));
+      for (long index : new long[] {a0, a1}) {
+        Tensor v = svd.vt().select(0, index);
         assertThat(Math.abs(lora.a().select(0, i++).dot(v).item_float()))
             .isCloseTo(1f, within(1e-4f));
       }
       i = 0;
-      for (String index : ofB.split(" ")) {
-        Tensor u = svd.u().select(1, Long.parseLong(index));
-        float s = svd.s().select(0, Long.parseLong(index)).item_float();
+      for (long index : new long[] {b0, b1}) {
+        Tensor u = svd.u().select(1, index);
+        float s = svd.s().select(0, index).item_float();
         assertThat(Math.abs(lora.b().select(1, i++).dot(u).item_float()) / s)
             .isCloseTo(1f, within(1e-4f));
       }
@@ -167,7 +173,7 @@ class LoraGaTest {
 
     try (Prepared found = LoraGa.estimateGradients(chain.tree, FACTS, config, step(chain));
         var _ = new NoGradGuard()) {
-      Svd gradient = Svd.of(found.values().get("block.o").get(LoraInit.LoraGa.GRADIENT));
+      Svd gradient = Svd.of(gradient(found, "block.o"));
       double first = gradient.s().select(0, 0).item_double();
       double ofWeight = Svd.of(chain.layer("o").weight()).s().select(0, 0).item_double();
       LoraLinear lora = on(attach(chain, config, found), "block.o");
@@ -222,7 +228,11 @@ class LoraGaTest {
       assertThat(steps).hasSize(1);
       assertThat(cache.files.get("gradients"))
           .containsOnlyKeys("block.q._peft_loraga_grad", "block.o._peft_loraga_grad");
-      first.flat().forEach((key, t) -> assertThat(second.flat().get(key).equal(t)).isTrue());
+      first
+          .flat()
+          .forEach(
+              (key, t) ->
+                  assertThat(t.equal(Objects.requireNonNull(second.flat().get(key)))).isTrue());
     }
   }
 
