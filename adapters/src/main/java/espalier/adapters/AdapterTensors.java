@@ -46,8 +46,7 @@ final class AdapterTensors {
     prefixes = entry.config().format().keyPrefixes(entry.adapted());
     adapters.forEach(
         (path, adapter) -> {
-          String prefix =
-              entry.saved().containsKey(path) ? path : prefixes.getOrDefault(path, path);
+          String prefix = prefix(path);
           saved(adapter)
               .keySet()
               .forEach(
@@ -59,8 +58,17 @@ final class AdapterTensors {
     }
   }
 
+  private String prefix(String path) {
+    return entry.adapted().containsKey(path) ? prefixes.getOrDefault(path, path) : path;
+  }
+
   private Map<String, Tensor> saved(Adapter adapter) {
-    return adapter instanceof SavedModule
+    if (adapter instanceof Follower follower) {
+      var all = new LinkedHashMap<>(follower.shown());
+      all.putAll(adapter.state());
+      return all;
+    }
+    return adapter instanceof SavedModule || adapter instanceof TokenAdapter
         ? adapter.state()
         : entry.config().format().saved(adapter);
   }
@@ -105,42 +113,99 @@ final class AdapterTensors {
   /** What a set of saved tensors would do. */
   static final class Fit {
     final Map<String, Map<String, Tensor>> byLayer = new LinkedHashMap<>(); // path, name
+    final Map<String, Map<String, Tensor>> shown = new LinkedHashMap<>(); // of those that follow
     final Map<String, Tensor> biases = new LinkedHashMap<>(); // path
     final Map<String, Tensor> embeddings = new LinkedHashMap<>(); // path: the base's own weight
     final TreeSet<String> missing = new TreeSet<>();
     final TreeSet<String> incomplete = new TreeSet<>(); // paths with something missing
     final TreeSet<String> unexpected = new TreeSet<>();
     final Map<String, String> mismatched = new TreeMap<>(); // key: sentence
+
+    Map<String, Tensor> of(String path) {
+      return byLayer.computeIfAbsent(path, _ -> new LinkedHashMap<>());
+    }
   }
 
   /** Finds a place for each saved tensor; nothing is changed. */
   Fit fit(Map<String, Tensor> saved, Map<String, String> keyMapping, Map<String, Adaptable> bases) {
     var fit = new Fit();
-    Map<String, Tensor> left = bare(saved, keyMapping);
+    Map<String, Tensor> left =
+        entry.config().format().upToDate(bare(saved, keyMapping), entry.adapted());
     places.forEach(
         (key, place) -> {
           String found = find(key, place, left);
           Tensor tensor = found == null ? null : left.remove(found);
+          boolean shown = isShown(place);
           if (tensor == null) {
-            fit.missing.add(PREFIX + key);
-            fit.incomplete.add(place.path());
+            if (!shown) { // else the leader has it, or misses it
+              fit.missing.add(PREFIX + key);
+              fit.incomplete.add(place.path());
+            }
+            return;
+          }
+          if (shown) {
+            shown(place.path(), fit).put(place.name(), tensor);
             return;
           }
           long[] shape = shape(tensor);
           if (place.adapter().accepts(place.name(), shape)) {
-            fit.byLayer
-                .computeIfAbsent(place.path(), _ -> new LinkedHashMap<>())
-                .put(place.name(), tensor);
+            fit.of(place.path()).put(place.name(), tensor);
           } else {
             Tensor own = place.adapter().state().get(place.name());
             fit.mismatched.put(PREFIX + key, mismatch(place.path(), place.name(), tensor, own));
             fit.incomplete.add(place.path());
           }
         });
+    fit.shown.forEach((path, tensors) -> agree(path, tensors, fit));
     biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
     bases.forEach((path, layer) -> fitEmbedding(path, layer.originalWeight(), left, fit));
     left.keySet().forEach(key -> fit.unexpected.add(PREFIX + key));
     return fit;
+  }
+
+  private static boolean isShown(Place place) {
+    return place.adapter() instanceof Follower
+        && !place.adapter().state().containsKey(place.name());
+  }
+
+  private static Map<String, Tensor> shown(String path, Fit fit) {
+    return fit.shown.computeIfAbsent(path, _ -> new LinkedHashMap<>());
+  }
+
+  /** What stands below a layer that follows another must be what stands there, or is taken so. */
+  private void agree(String path, Map<String, Tensor> tensors, Fit fit) {
+    String leaderPath = Objects.requireNonNull(entry.leaders().get(path));
+    places.forEach(
+        (key, place) -> {
+          if (!place.path().equals(path) || !(place.adapter() instanceof Follower follower)) {
+            return;
+          }
+          Tensor tensor = tensors.get(place.name());
+          if (tensor == null) {
+            return;
+          }
+          Map.Entry<String, Tensor> meant =
+              follower.asLeader(Map.of(place.name(), tensor)).entrySet().iterator().next();
+          Tensor other = fit.of(leaderPath).get(meant.getKey());
+          if (other != null && !same(other, meant.getValue())) {
+            fit.mismatched.put(
+                PREFIX + key,
+                "%s: %s is not what %s has, though ensure_weight_tying says that they are one"
+                    .formatted(path, place.name(), leaderPath));
+          } else if (other == null
+              && follower.leader().accepts(meant.getKey(), shape(meant.getValue()))) {
+            fit.of(leaderPath).put(meant.getKey(), meant.getValue());
+            fit.missing.remove(PREFIX + Layer.join(prefix(leaderPath), meant.getKey()));
+            if (fit.of(leaderPath).keySet().equals(follower.leader().state().keySet())) {
+              fit.incomplete.remove(leaderPath);
+            }
+          }
+        });
+  }
+
+  private static boolean same(Tensor a, Tensor b) {
+    return Arrays.equals(shape(a), shape(b))
+        && a.equal(b.to(a.scalar_type().intern())); // waits for the device: once a tied tensor
   }
 
   private void fitBias(String path, Map<String, Tensor> left, Fit fit) {
@@ -182,7 +247,7 @@ final class AdapterTensors {
     if (left.containsKey(key)) {
       return key;
     }
-    String prefix = prefixes.getOrDefault(place.path(), place.path());
+    String prefix = prefix(place.path());
     return entry.config().format().alternativeKeys(place.path(), prefix, place.name()).stream()
         .filter(left::containsKey)
         .findFirst()

@@ -224,9 +224,24 @@ public final class Adapters {
    * @throws UnsupportedAdapterException if one of them can not be merged
    */
   public MergeResult merge(List<String> names, boolean safe) {
+    return merge(names, MergeOptions.defaults().withSafe(safe));
+  }
+
+  /**
+   * Merges adapters into the weights of all their layers, or of none if it fails. Those that are
+   * merged already are passed over. Layers that share a weight and what is trained on it share the
+   * merged weight too.
+   *
+   * @throws NotFiniteException if an entry is not finite and that was asked for; nothing is changed
+   * @throws UnsupportedAdapterException if one of them can not be merged, or if it is on blocks
+   *     that share their weights and these are not to be taken apart
+   */
+  public MergeResult merge(List<String> names, MergeOptions options) {
     set.requireAll(names);
-    activation.requireOneOwner(names);
-    return merging.merge(names, safe);
+    var together = new ArrayList<>(merged());
+    together.addAll(names);
+    activation.requireOneOwner(together);
+    return merging.merge(names, options);
   }
 
   /**
@@ -247,7 +262,12 @@ public final class Adapters {
 
   /** Merges adapters, makes the result the model's own, and drops all adapters. */
   public MergeResult mergeAndUnload(List<String> names, boolean safe) {
-    MergeResult result = merge(names, safe);
+    return mergeAndUnload(names, MergeOptions.defaults().withSafe(safe));
+  }
+
+  /** Merges adapters, makes the result the model's own, and drops all adapters. */
+  public MergeResult mergeAndUnload(List<String> names, MergeOptions options) {
+    MergeResult result = merge(names, options);
     merging.settle();
     return result;
   }

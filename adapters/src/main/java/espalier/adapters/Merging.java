@@ -3,11 +3,13 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
+import espalier.nn.Replicable;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 
 /** Merging over a whole model: all layers or none. */
 final class Merging {
@@ -18,7 +20,7 @@ final class Merging {
     this.set = set;
   }
 
-  MergeResult merge(List<String> names, boolean safe) {
+  MergeResult merge(List<String> names, MergeOptions options) {
     var warnings = new ArrayList<String>();
     List<String> before = set.merged();
     List<String> added = names.stream().filter(n -> !before.contains(n)).distinct().toList();
@@ -26,21 +28,74 @@ final class Merging {
       warnings.add("%s is merged already and is passed over".formatted(before));
     }
     Map<String, Adaptable> layers = set.layersOf(added);
-    List<List<String>> untied = untied(layers.keySet());
+    Map<String, String> leaders = leaders(layers, added);
+    List<List<String>> untied = untied(layers.keySet(), leaders);
     if (!untied.isEmpty()) {
       warnings.add(
           "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
               .formatted(untied));
     }
     refuse(layers, added);
-    allOrNone(layers, added, safe);
+    if (!options.untieReplicas()) {
+      refuseReplicas(layers.keySet(), added);
+    }
+    allOrNone(layers, leaders, added, options.safe());
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 
-  private List<List<String>> untied(Collection<String> paths) {
+  private List<List<String>> untied(Collection<String> paths, Map<String, String> leaders) {
     return set.facts().tied().stream()
         .filter(group -> group.stream().anyMatch(paths::contains))
+        .filter(group -> !leaders.containsValue(group.getFirst()))
         .toList();
+  }
+
+  /**
+   * The layers that share the merged weight of another: all that a group of tied layers has of
+   * these adapters is shared too, and nothing took their weights apart before.
+   */
+  private Map<String, String> leaders(Map<String, Adaptable> layers, List<String> names) {
+    var leaders = new LinkedHashMap<String, String>();
+    for (List<String> group : set.facts().tied()) {
+      String first = group.getFirst();
+      if (group.stream().allMatch(path -> together(first, path, layers, names))) {
+        group.stream().skip(1).forEach(path -> leaders.put(path, first));
+      }
+    }
+    return leaders;
+  }
+
+  private boolean together(
+      String first, String path, Map<String, Adaptable> layers, List<String> names) {
+    Adaptable leader = layers.get(first);
+    Adaptable layer = layers.get(path);
+    if (leader == null || layer == null || address(leader) != address(layer)) {
+      return false;
+    }
+    return path.equals(first)
+        || names.stream()
+            .map(set::entry)
+            .filter(entry -> entry.layers().containsKey(first) || entry.layers().containsKey(path))
+            .allMatch(entry -> first.equals(entry.leaders().get(path)));
+  }
+
+  private static long address(Adaptable layer) {
+    return layer.weight().data_ptr().address();
+  }
+
+  private void refuseReplicas(Collection<String> paths, List<String> names) {
+    if (!(set.model() instanceof Replicable blocks)) {
+      return;
+    }
+    for (String block : blocks.replicas()) {
+      for (String path : paths) {
+        if (path.startsWith(block + ".")) {
+          throw new UnsupportedAdapterException(
+              "%s can not be merged because %s shares its weights with another block of layer_replication; untie the replicas, which gives each block weights of its own"
+                  .formatted(names, block));
+        }
+      }
+    }
   }
 
   private static void refuse(Map<String, Adaptable> layers, List<String> names) {
@@ -64,12 +119,22 @@ final class Merging {
   }
 
   /** Computes all merged weights, and only then puts them in place. */
-  private static void allOrNone(Map<String, Adaptable> layers, List<String> names, boolean safe) {
+  private static void allOrNone(
+      Map<String, Adaptable> layers,
+      Map<String, String> leaders,
+      List<String> names,
+      boolean safe) {
     var merges = new LinkedHashMap<String, AdapterStack.Merge>();
+    var ordered = new LinkedHashMap<>(layers);
+    leaders
+        .keySet()
+        .forEach(path -> ordered.putLast(path, Objects.requireNonNull(layers.get(path))));
     try {
-      layers.forEach(
+      ordered.forEach(
           (path, layer) -> {
-            AdapterStack.Merge merge = layer.adapters().prepareMerge(names);
+            String leader = leaders.get(path);
+            AdapterStack.Merge merge =
+                layer.adapters().prepareMerge(names, leader == null ? null : merges.get(leader));
             if (merge == null) {
               return;
             }

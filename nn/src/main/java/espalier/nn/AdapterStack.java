@@ -159,6 +159,16 @@ public final class AdapterStack {
    * @return handles that the caller owns, or null if nothing is to be merged here
    */
   public @Nullable Merge prepareMerge(List<String> names) {
+    return prepareMerge(names, null);
+  }
+
+  /**
+   * As {@link #prepareMerge(List)}, on a layer that shares its weight and all that is merged into
+   * it with another layer: the merged weight is shared as well.
+   *
+   * @param leader what merging gives on the other layer, or null to compute a weight of its own
+   */
+  public @Nullable Merge prepareMerge(List<String> names, @Nullable Merge leader) {
     List<String> added =
         names.stream().filter(n -> adapters.containsKey(n) && !merged.contains(n)).toList();
     if (added.isEmpty()) {
@@ -166,12 +176,12 @@ public final class AdapterStack {
     }
     try (var _ = new PointerScope();
         var _ = new NoGradGuard()) {
-      Tensor weight = layer.weight();
+      Tensor weight = leader == null ? layer.weight() : leader.weight;
       Tensor bias = layer.bias();
       Tensor newBias = null;
       for (String name : added) {
         Adapter adapter = Objects.requireNonNull(adapters.get(name));
-        weight = adapter.mergedInto(weight);
+        weight = leader == null ? adapter.mergedInto(weight) : weight;
         Tensor soFar = newBias == null ? bias : newBias;
         Tensor next = adapter.mergedIntoBias(soFar);
         if (next != null && !next.equals(soFar)) {

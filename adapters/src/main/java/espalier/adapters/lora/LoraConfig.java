@@ -3,6 +3,7 @@ package espalier.adapters.lora;
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
+import espalier.adapters.ModelFacts;
 import espalier.adapters.PathMap;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
@@ -12,6 +13,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
+import espalier.nn.Layer;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -106,6 +108,11 @@ public record LoraConfig(
   }
 
   @Override
+  public LoraConfig on(Map<String, Layer> layers, ModelFacts facts) {
+    return SeparateExperts.renamed(this, layers, facts);
+  }
+
+  @Override
   public Map<String, PathMap<?>> patterns() {
     return Map.of("rank_pattern", rankPattern, "alpha_pattern", alphaPattern);
   }
@@ -124,6 +131,11 @@ public record LoraConfig(
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
     return LoraLayers.create(this, layer, path, random);
+  }
+
+  @Override
+  public Adapter follow(Adapter leader, String leaderPath, Adaptable layer, String path) {
+    return LoraTies.follow(this, leader, leaderPath, layer, path);
   }
 
   @Override
