@@ -98,6 +98,18 @@ public interface AdapterConfig {
             .formatted(path, leaderPath, peftType()));
   }
 
+  /**
+   * How an adapter of this config takes over the tensors of another adapter, which was trained with
+   * the next config.
+   *
+   * @throws ConfigException if the method can not, or naming the field in which the two differ
+   */
+  default Swapping swapping(AdapterConfig next) {
+    throw new ConfigException(
+        "adapters of %s can not be swapped in place, only those of LORA; delete it and load the other"
+            .formatted(peftType()));
+  }
+
   /** What the user should know about this adapter on this layer, sentences without the path. */
   default List<String> warnings(Adaptable layer) {
     return List.of();

@@ -65,7 +65,7 @@ final class AdapterState {
     };
   }
 
-  private AdapterTensors tensors(Entry entry) {
+  AdapterTensors tensors(Entry entry) {
     BaseBiases biases = entry.biases();
     return new AdapterTensors(
         entry,

@@ -126,8 +126,27 @@ final class AdapterTensors {
     }
   }
 
+  /** What becomes of a saved tensor before it takes the place of another, or null if it can not. */
+  @FunctionalInterface
+  interface Shaping {
+    @Nullable Tensor shaped(Adapter adapter, String name, Tensor saved);
+  }
+
   /** Finds a place for each saved tensor; nothing is changed. */
   Fit fit(Map<String, Tensor> saved, Map<String, String> keyMapping, Map<String, Adaptable> bases) {
+    return fit(
+        saved,
+        keyMapping,
+        bases,
+        (adapter, name, tensor) -> adapter.accepts(name, shape(tensor)) ? tensor : null);
+  }
+
+  /** Finds a place for each saved tensor in the shape that it will have there. */
+  Fit fit(
+      Map<String, Tensor> saved,
+      Map<String, String> keyMapping,
+      Map<String, Adaptable> bases,
+      Shaping shaping) {
     var fit = new Fit();
     Map<String, Tensor> left =
         entry.config().format().upToDate(bare(saved, keyMapping), entry.adapted());
@@ -147,16 +166,16 @@ final class AdapterTensors {
             shown(place.path(), fit).put(place.name(), tensor);
             return;
           }
-          long[] shape = shape(tensor);
-          if (place.adapter().accepts(place.name(), shape)) {
-            fit.of(place.path()).put(place.name(), tensor);
+          Tensor shaped = shaping.shaped(place.adapter(), place.name(), tensor);
+          if (shaped != null) {
+            fit.of(place.path()).put(place.name(), shaped);
           } else {
             Tensor own = place.adapter().state().get(place.name());
             fit.mismatched.put(PREFIX + key, mismatch(place.path(), place.name(), tensor, own));
             fit.incomplete.add(place.path());
           }
         });
-    fit.shown.forEach((path, tensors) -> agree(path, tensors, fit));
+    fit.shown.forEach((path, tensors) -> agree(path, tensors, fit, shaping));
     biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
     bases.forEach((path, layer) -> fitEmbedding(path, layer.originalWeight(), left, fit));
     left.keySet().forEach(key -> fit.unexpected.add(PREFIX + key));
@@ -173,7 +192,7 @@ final class AdapterTensors {
   }
 
   /** What stands below a layer that follows another must be what stands there, or is taken so. */
-  private void agree(String path, Map<String, Tensor> tensors, Fit fit) {
+  private void agree(String path, Map<String, Tensor> tensors, Fit fit, Shaping shaping) {
     String leaderPath = Objects.requireNonNull(entry.leaders().get(path));
     places.forEach(
         (key, place) -> {
@@ -186,15 +205,15 @@ final class AdapterTensors {
           }
           Map.Entry<String, Tensor> meant =
               follower.asLeader(Map.of(place.name(), tensor)).entrySet().iterator().next();
+          Tensor shaped = shaping.shaped(follower.leader(), meant.getKey(), meant.getValue());
           Tensor other = fit.of(leaderPath).get(meant.getKey());
-          if (other != null && !same(other, meant.getValue())) {
+          if (shaped == null || (other != null && !same(other, shaped))) {
             fit.mismatched.put(
                 PREFIX + key,
                 "%s: %s is not what %s has, though ensure_weight_tying says that they are one"
                     .formatted(path, place.name(), leaderPath));
-          } else if (other == null
-              && follower.leader().accepts(meant.getKey(), shape(meant.getValue()))) {
-            fit.of(leaderPath).put(meant.getKey(), meant.getValue());
+          } else if (other == null) {
+            fit.of(leaderPath).put(meant.getKey(), shaped);
             fit.missing.remove(PREFIX + Layer.join(prefix(leaderPath), meant.getKey()));
             if (fit.of(leaderPath).keySet().equals(follower.leader().state().keySet())) {
               fit.incomplete.remove(leaderPath);

@@ -15,6 +15,7 @@ final class Entry {
 
   private final String name;
   private AdapterConfig config;
+  private AdapterConfig trained;
   private final Map<String, Adaptable> adapted;
   private final Map<String, Adaptable> saved;
   private final Map<String, Adaptable> tokens;
@@ -32,6 +33,7 @@ final class Entry {
       Map<String, Adaptable> tokens) {
     this.name = name;
     this.config = config;
+    trained = config;
     this.adapted = Collections.unmodifiableMap(adapted);
     this.saved = Collections.unmodifiableMap(saved);
     this.tokens = Collections.unmodifiableMap(tokens);
@@ -47,8 +49,19 @@ final class Entry {
     return config;
   }
 
+  /** The config as the file had it, before ranks were widened. */
+  AdapterConfig trained() {
+    return trained;
+  }
+
   void config(AdapterConfig other) {
+    config(other, other);
+  }
+
+  /** Takes over another config, and what it was in the file. */
+  void config(AdapterConfig other, AdapterConfig asTrained) {
     config = other;
+    trained = asTrained;
   }
 
   /** Layers with a branch, stacked parameters included, by path. */

@@ -5,6 +5,7 @@ import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.PathMap;
+import espalier.adapters.Swapping;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
 import espalier.adapters.Violations;
@@ -136,6 +137,11 @@ public record LoraConfig(
   @Override
   public Adapter follow(Adapter leader, String leaderPath, Adaptable layer, String path) {
     return LoraTies.follow(this, leader, leaderPath, layer, path);
+  }
+
+  @Override
+  public Swapping swapping(AdapterConfig next) {
+    return LoraSwapping.of(this, next);
   }
 
   @Override
