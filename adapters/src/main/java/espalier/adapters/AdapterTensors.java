@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.Predicate;
@@ -47,8 +48,7 @@ final class AdapterTensors {
     adapters.forEach(
         (path, adapter) -> {
           String prefix = prefix(path);
-          saved(adapter)
-              .keySet()
+          savedNames(adapter)
               .forEach(
                   name -> places.put(Layer.join(prefix, name), new Place(path, adapter, name)));
         });
@@ -73,6 +73,14 @@ final class AdapterTensors {
         : entry.config().format().saved(adapter);
   }
 
+  private Set<String> savedNames(Adapter adapter) {
+    boolean formatted =
+        !(adapter instanceof Follower
+            || adapter instanceof SavedModule
+            || adapter instanceof TokenAdapter);
+    return formatted ? entry.config().format().savedNames(adapter) : saved(adapter).keySet();
+  }
+
   /** All tensors by their full key, in the order of the layers. */
   Map<String, Tensor> state() {
     var state = new LinkedHashMap<String, Tensor>();
@@ -89,6 +97,19 @@ final class AdapterTensors {
 
   private Tensor bias(String path) {
     return Objects.requireNonNull(biases.get(path), path);
+  }
+
+  /** First values of what the start took out of the base, by their full key. */
+  Map<String, Tensor> initial() {
+    var initial = new LinkedHashMap<String, Tensor>();
+    places.forEach(
+        (key, place) -> {
+          Tensor first = place.adapter().initial().get(place.name());
+          if (first != null) {
+            initial.put(PREFIX + key, first);
+          }
+        });
+    return initial;
   }
 
   /** The tensors that collect gradients, by their full key. */

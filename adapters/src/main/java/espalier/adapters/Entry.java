@@ -22,6 +22,7 @@ final class Entry {
   private final Map<String, String> leaders;
   private final List<String> parameters;
   private @Nullable BaseBiases biases;
+  private boolean changedBase;
 
   /** What an adapter is on; the layers by path. */
   Entry(
@@ -107,6 +108,15 @@ final class Entry {
 
   void biases(BaseBiases own) {
     biases = own;
+  }
+
+  /** Whether the start of this adapter changed the base for good. */
+  boolean changedBase() {
+    return changedBase;
+  }
+
+  void changedBase(boolean changed) {
+    changedBase = changed;
   }
 
   void trainable(boolean on) {

@@ -3,6 +3,7 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
+import espalier.nn.Merge;
 import espalier.nn.Replicable;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -10,11 +11,18 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /** Merging over a whole model: all layers or none. */
 final class Merging {
 
   private final AdapterSet set;
+
+  /** How a merge on one layer is got ready, given what merging gives on the layer it follows. */
+  @FunctionalInterface
+  private interface Preparation {
+    @Nullable Merge prepare(AdapterStack stack, List<String> names, @Nullable Merge leader);
+  }
 
   Merging(AdapterSet set) {
     this.set = set;
@@ -30,16 +38,12 @@ final class Merging {
     Map<String, Adaptable> layers = set.layersOf(added);
     Map<String, String> leaders = leaders(layers, added);
     List<List<String>> untied = untied(layers.keySet(), leaders);
-    if (!untied.isEmpty()) {
-      warnings.add(
-          "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
-              .formatted(untied));
-    }
+    warnAboutTies(untied, warnings);
     refuse(layers, added);
     if (!options.untieReplicas()) {
       refuseReplicas(layers.keySet(), added);
     }
-    allOrNone(layers, leaders, added, options.safe());
+    allOrNone(layers, leaders, added, options.safe(), AdapterStack::prepareMerge);
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 
@@ -123,8 +127,9 @@ final class Merging {
       Map<String, Adaptable> layers,
       Map<String, String> leaders,
       List<String> names,
-      boolean safe) {
-    var merges = new LinkedHashMap<String, AdapterStack.Merge>();
+      boolean safe,
+      Preparation preparation) {
+    var merges = new LinkedHashMap<String, Merge>();
     var ordered = new LinkedHashMap<>(layers);
     leaders
         .keySet()
@@ -133,8 +138,9 @@ final class Merging {
       ordered.forEach(
           (path, layer) -> {
             String leader = leaders.get(path);
-            AdapterStack.Merge merge =
-                layer.adapters().prepareMerge(names, leader == null ? null : merges.get(leader));
+            Merge merge =
+                preparation.prepare(
+                    layer.adapters(), names, leader == null ? null : merges.get(leader));
             if (merge == null) {
               return;
             }
@@ -145,9 +151,39 @@ final class Merging {
                       .formatted(path, names));
             }
           });
-      merges.values().forEach(AdapterStack.Merge::commit);
+      merges.values().forEach(Merge::commit);
     } finally {
-      merges.values().forEach(AdapterStack.Merge::close);
+      merges.values().forEach(Merge::close);
+    }
+  }
+
+  /** Has exactly these adapters merged, in the place of those that are. */
+  MergeResult switchTo(List<String> names, boolean safe) {
+    var warnings = new ArrayList<String>();
+    List<String> before = set.merged();
+    List<String> wanted = names.stream().distinct().toList();
+    List<String> added = wanted.stream().filter(n -> !before.contains(n)).toList();
+    Map<String, Adaptable> layers = set.layersOf(wanted);
+    refuse(layers, wanted);
+    refuseReplicas(layers.keySet(), wanted);
+    Map<String, String> leaders = leaders(layers, wanted);
+    List<List<String>> untied =
+        untied(layers.keySet().stream().filter(path -> unmerged(layers, path)).toList(), leaders);
+    warnAboutTies(untied, warnings);
+    layers.putAll(set.layersOf(before));
+    allOrNone(layers, leaders, wanted, safe, AdapterStack::prepareSwitch);
+    return new MergeResult(added, untied, AdapterSet.told(warnings));
+  }
+
+  private static boolean unmerged(Map<String, Adaptable> layers, String path) {
+    return Objects.requireNonNull(layers.get(path)).adapters().merged().isEmpty();
+  }
+
+  private static void warnAboutTies(List<List<String>> untied, List<String> warnings) {
+    if (!untied.isEmpty()) {
+      warnings.add(
+          "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
+              .formatted(untied));
     }
   }
 
@@ -177,6 +213,7 @@ final class Merging {
                 warnings.add("the biases that %s trained stay in the model".formatted(name));
               }
             });
+    warnings.addAll(BaseRestoring.warnings(set.entries().values()));
     set.unmerge();
     settle();
     return AdapterSet.told(warnings);

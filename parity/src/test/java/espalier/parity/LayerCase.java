@@ -6,6 +6,9 @@ import espalier.adapters.ModelFacts;
 import espalier.adapters.hira.HiraConvolution;
 import espalier.adapters.hira.HiraEmbedding;
 import espalier.adapters.hira.HiraLinear;
+import espalier.adapters.lora.MontecloraLinear;
+import espalier.adapters.lora.MontecloraNoise;
+import espalier.adapters.lora.VeloraLinear;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Layer;
@@ -36,10 +39,13 @@ final class LayerCase implements Experiment {
       adapters.setActive(adapters.names(), false);
       box.train(golden.get("mode").asString().equals("train"));
 
+      giveNoise(layer, inputs);
       Tensor x = Objects.requireNonNull(inputs.get("x"));
       x.set_requires_grad(x.is_floating_point());
       Tensor y = GoldenLayer.forward(layer, x);
-      y.mul(Objects.requireNonNull(inputs.get("grad_y"))).sum().backward();
+      Tensor loss = y.mul(Objects.requireNonNull(inputs.get("grad_y"))).sum();
+      Tensor penalty = adapters.penalty();
+      (penalty == null ? loss : loss.add(penalty)).backward();
       got.put("y", y);
       if (x.requires_grad()) {
         got.put("grad_x", new Tensor(x.grad()));
@@ -52,9 +58,9 @@ final class LayerCase implements Experiment {
         try (var _ = adapters.disable()) {
           got.put("y_base", GoldenLayer.forward(layer, x));
         }
-        modulation(layer, adapters.names().getFirst(), got);
+        internals(layer, adapters.names().getFirst(), got);
         if (golden.get("merge").path("supported").asBoolean(false)) {
-          merge(adapters, layer, got);
+          merge(adapters, layer, inputs, got);
         }
       }
     }
@@ -94,23 +100,53 @@ final class LayerCase implements Experiment {
     return below;
   }
 
-  private static void modulation(Layer layer, String name, Map<String, Tensor> got) {
+  /** Lets MonteCLoRA take the noise that the case gives. */
+  private static void giveNoise(Layer layer, Map<String, Tensor> inputs) {
+    if (!(layer instanceof Adaptable adaptable)) {
+      return;
+    }
+    adaptable
+        .adapters()
+        .all()
+        .values()
+        .forEach(
+            adapter -> {
+              if (adapter instanceof MontecloraLinear monteclora) {
+                var noise =
+                    new MontecloraNoise(
+                        Objects.requireNonNull(inputs.get("noise.z_mvn")),
+                        Objects.requireNonNull(inputs.get("noise.z_wishart")),
+                        Objects.requireNonNull(inputs.get("noise.z_dirichlet")));
+                monteclora.drawFrom(() -> noise);
+              }
+            });
+  }
+
+  /** What a method computes besides its output. */
+  private static void internals(Layer layer, String name, Map<String, Tensor> got) {
     Adapter adapter = layer instanceof Adaptable adaptable ? adaptable.adapters().find(name) : null;
     switch (adapter) {
       case HiraLinear hira -> got.put("modulation", hira.modulation());
       case HiraEmbedding hira -> got.put("modulation", hira.modulation());
       case HiraConvolution hira -> got.put("modulation", hira.modulation());
+      case MontecloraLinear monteclora -> {
+        got.put("kl_loss", monteclora.divergence());
+        got.put("entropy_loss", monteclora.entropy());
+        got.put("expert_weights", monteclora.weights().clone());
+      }
+      case VeloraLinear velora -> got.put("velora_embed_after", velora.direction().clone());
       case null, default -> {}
     }
   }
 
-  private static void merge(Adapters adapters, Layer layer, Map<String, Tensor> got) {
+  // The difference is to the weight that was given: some adapters take something out of it.
+  private static void merge(
+      Adapters adapters, Layer layer, Map<String, Tensor> inputs, Map<String, Tensor> got) {
     if (!(layer instanceof Adaptable adaptable)) {
       adapters.merge(true);
       layer.namedParameters().forEach((name, p) -> got.put("merged." + name, p.detach()));
       return;
     }
-    Tensor before = stored(adaptable);
     adapters.merge(true);
     Tensor after = stored(adaptable);
     got.put("merged.weight", after);
@@ -118,7 +154,7 @@ final class LayerCase implements Experiment {
     if (bias != null) {
       got.put("merged.bias", bias.detach());
     }
-    got.put("delta_weight", after.sub(before));
+    got.put("delta_weight", after.sub(Objects.requireNonNull(inputs.get("base.weight"))));
   }
 
   /** The weight as a checkpoint has it, with a handle that outlives the layer. */

@@ -60,7 +60,7 @@ final class ParityTest {
       Methods.require(golden.method());
       return switch (Experiments.of(golden.kind()).run(golden)) {
         case Outcome.Tensors(var produced) ->
-            new Judge(golden).faults(TiedFactors.expected(golden), produced);
+            new Judge(golden).faults(Departures.expected(golden), produced);
         case Outcome.Values(var expected, var produced) -> ValueJudge.faults(expected, produced);
       };
     }
