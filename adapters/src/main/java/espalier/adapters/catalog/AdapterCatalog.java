@@ -4,8 +4,11 @@ import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.abba.AbbaFormat;
+import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
 import espalier.adapters.lora.LoraFormat;
+import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
@@ -25,7 +28,12 @@ public final class AdapterCatalog {
 
   /** All methods of this library. */
   public static AdapterCatalog standard() {
-    return of(new HiraFormat(), new LoraFormat());
+    return of(
+        new AbbaFormat(),
+        new GraloraFormat(),
+        new HiraFormat(),
+        new LoraFormat(),
+        new ShiraFormat());
   }
 
   private static AdapterCatalog of(AdapterFormat<?>... all) {
