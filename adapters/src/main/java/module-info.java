@@ -7,6 +7,7 @@ module espalier.adapters {
   exports espalier.adapters;
   exports espalier.adapters.catalog;
   exports espalier.adapters.hira;
+  exports espalier.adapters.hirasb;
   exports espalier.adapters.lora;
 
   requires transitive espalier.nn;

@@ -5,6 +5,7 @@ import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.hira.HiraFormat;
+import espalier.adapters.hirasb.HiraSbFormat;
 import espalier.adapters.lora.LoraFormat;
 import java.util.Collection;
 import java.util.Collections;
@@ -25,7 +26,7 @@ public final class AdapterCatalog {
 
   /** All methods of this library. */
   public static AdapterCatalog standard() {
-    return of(new HiraFormat(), new LoraFormat());
+    return of(new HiraFormat(), new HiraSbFormat(), new LoraFormat());
   }
 
   private static AdapterCatalog of(AdapterFormat<?>... all) {
