@@ -74,7 +74,11 @@ class AdapterContractTest {
     Adaptable layer = kind.layer(dtype);
     Tree tree = Tree.empty().with("layer", layer);
     var adapters = Adapters.of(tree, ModelFacts.of("llama"));
-    adapters.attach("one", config(method), 3);
+    var gradient = Map.of("gradient", new Tree.Draw(5).normal(6, 8));
+    adapters.attach(
+        "one",
+        config(method),
+        AttachOptions.of(InitSource.seeded(3).withPrepared(Map.of("layer", gradient))));
     return new Fixture(adapters, layer, kind.input(dtype));
   }
 

@@ -117,8 +117,7 @@ public record Bases(Tensor b, Tensor a) {
       long length = Math.min(rows, m - from);
       Tensor systems = pairs.square(squares.narrow(0, from, length).mm(products), 1);
       solved.push_back(
-          linalg_solve(
-              systems.view(length, r, r).add_(damped), right.narrow(0, from, length)));
+          linalg_solve(systems.view(length, r, r).add_(damped), right.narrow(0, from, length)));
     }
     return cat(solved, 0).squeeze(2);
   }

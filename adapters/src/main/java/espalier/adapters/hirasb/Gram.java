@@ -34,8 +34,7 @@ public record Gram(Tensor l) {
     Tensor k = matrix(w, bases);
     double mean = k.diagonal().mean().item_double();
     double shift = mean > 0 ? ridge * mean : 1; // no weight at all: any coordinates will do
-    return new Gram(
-        linalg_cholesky(k.add_(eye(k.size(0), k.options()).mul_(new Scalar(shift)))));
+    return new Gram(linalg_cholesky(k.add_(eye(k.size(0), k.options()).mul_(new Scalar(shift)))));
   }
 
   /** K itself [r², r²]. */

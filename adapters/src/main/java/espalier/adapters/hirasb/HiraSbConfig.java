@@ -120,64 +120,163 @@ public record HiraSbConfig(
   /** The same config with another rank. */
   public HiraSbConfig withR(int rank) {
     return new HiraSbConfig(
-        head, targets, rank, updateTarget, alsSweeps, calibrationBatches, precondition, matchStep,
-        space, scale, dropout, rankPattern, initSeed);
+        head,
+        targets,
+        rank,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   /** The same config with another target for the bases. */
   public HiraSbConfig withUpdateTarget(UpdateTarget target) {
     return new HiraSbConfig(
-        head, targets, r, target, alsSweeps, calibrationBatches, precondition, matchStep, space,
-        scale, dropout, rankPattern, initSeed);
+        head,
+        targets,
+        r,
+        target,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   /** The same config with another number of sweeps. */
   public HiraSbConfig withAlsSweeps(int sweeps) {
     return new HiraSbConfig(
-        head, targets, r, updateTarget, sweeps, calibrationBatches, precondition, matchStep, space,
-        scale, dropout, rankPattern, initSeed);
+        head,
+        targets,
+        r,
+        updateTarget,
+        sweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   /** The same config with or without the preconditioner. */
   public HiraSbConfig withPrecondition(boolean on) {
     return new HiraSbConfig(
-        head, targets, r, updateTarget, alsSweeps, calibrationBatches, on, matchStep, space, scale,
-        dropout, rankPattern, initSeed);
+        head,
+        targets,
+        r,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        on,
+        matchStep,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   /** The same config with another first step to start at. */
   public HiraSbConfig withMatchStep(double rate) {
     return new HiraSbConfig(
-        head, targets, r, updateTarget, alsSweeps, calibrationBatches, precondition, rate, space,
-        scale, dropout, rankPattern, initSeed);
+        head,
+        targets,
+        r,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        rate,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   /** The same config in another space. */
   public HiraSbConfig withSpace(Space other) {
     return new HiraSbConfig(
-        head, targets, r, updateTarget, alsSweeps, calibrationBatches, precondition, matchStep,
-        other, scale, dropout, rankPattern, initSeed);
+        head,
+        targets,
+        r,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        other,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   /** The same config with another factor on the update, or null for the automatic one. */
   public HiraSbConfig withScale(@Nullable Double factor) {
     return new HiraSbConfig(
-        head, targets, r, updateTarget, alsSweeps, calibrationBatches, precondition, matchStep,
-        space, factor, dropout, rankPattern, initSeed);
+        head,
+        targets,
+        r,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        space,
+        factor,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   @Override
   public HiraSbConfig withHead(ConfigHead other) {
     return new HiraSbConfig(
-        other, targets, r, updateTarget, alsSweeps, calibrationBatches, precondition, matchStep,
-        space, scale, dropout, rankPattern, initSeed);
+        other,
+        targets,
+        r,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   @Override
   public HiraSbConfig withTargets(Targets other) {
     return new HiraSbConfig(
-        head, other, r, updateTarget, alsSweeps, calibrationBatches, precondition, matchStep, space,
-        scale, dropout, rankPattern, initSeed);
+        head,
+        other,
+        r,
+        updateTarget,
+        alsSweeps,
+        calibrationBatches,
+        precondition,
+        matchStep,
+        space,
+        scale,
+        dropout,
+        rankPattern,
+        initSeed);
   }
 
   @Override
@@ -212,7 +311,8 @@ public record HiraSbConfig(
     var warnings = new ArrayList<String>();
     if (updateTarget == UpdateTarget.GRADIENT && !precondition && space == Space.HADAMARD) {
       warnings.add(
-          "update_target is gradient without precondition, so the steps of R stray far from the gradient");
+          "update_target is gradient without precondition, so the steps of R stray far from the"
+              + " gradient");
     }
     return warnings;
   }

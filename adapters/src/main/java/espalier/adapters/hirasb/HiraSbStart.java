@@ -32,8 +32,7 @@ record HiraSbStart(Bases bases, Tensor r) {
    *
    * @param w what the update is multiplied by [m, n], float32 or wider
    */
-  static HiraSbStart of(
-      HiraSbConfig config, Tensor w, int rank, double s, String path, Init init) {
+  static HiraSbStart of(HiraSbConfig config, Tensor w, int rank, double s, String path, Init init) {
     Tensor gradient = gradient(init.prepared(HiraSbConfig.GRADIENT), w, path);
     Tensor d = config.updateTarget() == UpdateTarget.SIGN ? gradient.sign() : gradient;
     boolean additive = config.space() == Space.ADDITIVE;

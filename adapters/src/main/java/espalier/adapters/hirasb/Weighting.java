@@ -30,8 +30,7 @@ public record Weighting(Tensor w, Tensor rows, Tensor columns) {
   }
 
   private static Tensor root(Tensor squares, long over, double total) {
-    Tensor sums =
-        squares.sum(new long[] {over}, true, new ScalarTypeOptional(ScalarType.Double));
+    Tensor sums = squares.sum(new long[] {over}, true, new ScalarTypeOptional(ScalarType.Double));
     return sums.clamp_min(new Scalar(FLOOR * sums.mean().item_double()))
         .div_(new Scalar(Math.sqrt(total)))
         .sqrt_()
