@@ -5,10 +5,17 @@
 @org.jspecify.annotations.NullMarked
 module espalier.adapters {
   exports espalier.adapters;
+  exports espalier.adapters.abba;
+  exports espalier.adapters.calibration;
   exports espalier.adapters.catalog;
+  exports espalier.adapters.gralora;
+  exports espalier.adapters.combine;
   exports espalier.adapters.hira;
   exports espalier.adapters.hirasb;
+  exports espalier.adapters.kappa;
   exports espalier.adapters.lora;
+  exports espalier.adapters.lora.starts;
+  exports espalier.adapters.shira;
 
   requires transitive espalier.nn;
   requires transitive tools.jackson.databind;

@@ -31,6 +31,12 @@ final class Activation {
     return warnings;
   }
 
+  /** Makes adapters the active ones that are merged already. */
+  void activateMerged(List<String> names) {
+    set.active(names);
+    set.entries().values().forEach(entry -> entry.trainable(false));
+  }
+
   /** Refuses two adapters at once that both have a copy of one layer. */
   void requireOneOwner(List<String> names) {
     var owners = new LinkedHashMap<String, String>();
@@ -84,14 +90,14 @@ final class Activation {
     }
     entry.layers().values().forEach(layer -> layer.adapters().detach(name));
     set.remove(name);
+    var warnings = new ArrayList<>(BaseRestoring.warnings(List.of(entry)));
     List<String> left = set.active().stream().filter(a -> !a.equals(name)).toList();
     boolean wasAlone = left.isEmpty() && !set.active().isEmpty();
     if (!wasAlone || set.entries().isEmpty()) {
       set.active(left);
-      return List.of();
+      return warnings;
     }
     String next = new TreeSet<>(set.entries().keySet()).first();
-    var warnings = new ArrayList<String>();
     warnings.add("the active adapter %s is deleted, now %s is active".formatted(name, next));
     boolean inference = set.entry(next).config().head().inferenceMode();
     warnings.addAll(activate(List.of(next), inference));

@@ -3,8 +3,10 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -66,9 +68,66 @@ public interface AdapterConfig {
    */
   Adapter create(Adaptable layer, String path, Init init);
 
+  /**
+   * Whether the start of this adapter changes the base in a way that attaching it again can not
+   * repeat, because it drew or saw data.
+   */
+  default boolean unrepeatableStart() {
+    return false;
+  }
+
+  /** Why {@link #withoutStart} can not be had, as a sentence, or null if it can. */
+  default @Nullable String withoutStartRefusal() {
+    return null;
+  }
+
+  /**
+   * What the method adds to the loss while it trains, or null for nothing. It counts once an
+   * optimizer step beside the mean loss of the tokens.
+   *
+   * @param adapters what this config's adapter has on its layers
+   * @return a scalar with a graph
+   */
+  default @Nullable Tensor penalty(Collection<Adapter> adapters) {
+    return null;
+  }
+
+  /**
+   * The same adapter for the base as it was before the start took something out of it.
+   *
+   * @param trained tensors by their name or key
+   * @param initial their {@linkplain Adapter#initial first values}, by the same
+   * @throws ConfigException if it can not be had
+   */
+  default AdapterContents withoutStart(Map<String, Tensor> trained, Map<String, Tensor> initial) {
+    return new AdapterContents(this, trained);
+  }
+
+  /**
+   * Whether training looks at padded positions too. Where it does, they are computed under a mask,
+   * so that what stands there depends on the row alone.
+   */
+  default boolean readsPadding() {
+    return false;
+  }
+
   /** What the user should know about this adapter on this layer, sentences without the path. */
   default List<String> warnings(Adaptable layer) {
     return List.of();
+  }
+
+  /**
+   * Checks whether an adapter with this config can be on one model with another; both are asked.
+   *
+   * @param name the other adapter's name
+   * @param other its config
+   * @throws AdapterException if it can not
+   */
+  default void requireBeside(String name, AdapterConfig other) {}
+
+  /** What the user should know about an adapter as it starts on this layer, without the path. */
+  default List<String> warnings(Adaptable layer, Adapter made) {
+    return warnings(layer);
   }
 
   /** What the user should know about this config beside others on one model, sentences. */

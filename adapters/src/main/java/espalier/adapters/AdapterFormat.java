@@ -6,6 +6,7 @@ import espalier.nn.Layer;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.bytedeco.pytorch.Tensor;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -61,5 +62,10 @@ public interface AdapterFormat<C extends AdapterConfig> {
   /** What is written for one adapter, by name; usually its state. */
   default Map<String, Tensor> saved(Adapter adapter) {
     return adapter.state();
+  }
+
+  /** The names of what is written for one adapter. */
+  default Set<String> savedNames(Adapter adapter) {
+    return saved(adapter).keySet();
   }
 }

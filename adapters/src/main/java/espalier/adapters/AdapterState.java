@@ -1,5 +1,6 @@
 package espalier.adapters;
 
+import espalier.nn.Adaptable;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -8,6 +9,7 @@ import java.util.Map;
 import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** The tensors of a model's adapters, read out and put in. */
 final class AdapterState {
@@ -53,6 +55,36 @@ final class AdapterState {
               }
             });
     return state;
+  }
+
+  AdapterContents contents(String name, SaveStart how) {
+    Entry entry = set.entry(name);
+    AdapterConfig config = entry.config();
+    Map<String, Tensor> state = state(name, SaveEmbeddings.AUTO);
+    Map<String, Tensor> initial = tensors(entry).initial();
+    boolean plain =
+        switch (how) {
+          case AS_TRAINED -> false;
+          case PLAIN -> true;
+          case AUTO -> config.unrepeatableStart() && config.withoutStartRefusal() == null;
+        };
+    if (initial.isEmpty() || !plain) {
+      return new AdapterContents(config, state, config.unrepeatableStart() ? initial : Map.of());
+    }
+    var whole = new LinkedHashMap<>(state);
+    set.embeddings().forEach((path, layer) -> putWhole(path, layer, entry, whole));
+    return config.withoutStart(whole, initial);
+  }
+
+  /** A base weight that is saved along is the one before the start took something out of it. */
+  private static void putWhole(
+      String path, Adaptable layer, Entry entry, Map<String, Tensor> state) {
+    Tensor taken = entry.adapted().containsKey(path) ? entry.on(layer).takenOut() : null;
+    if (taken != null) {
+      state.computeIfPresent(
+          AdapterTensors.PREFIX + path + ".base_layer.weight",
+          (_, w) -> w.to(ScalarType.Float).add(taken).to(w.scalar_type().intern()));
+    }
   }
 
   // by name and not by layer, as the reference has it: a file that says all-linear saves no head

@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.Predicate;
@@ -48,8 +49,7 @@ final class AdapterTensors {
         (path, adapter) -> {
           String prefix =
               entry.saved().containsKey(path) ? path : prefixes.getOrDefault(path, path);
-          saved(adapter)
-              .keySet()
+          savedNames(adapter)
               .forEach(
                   name -> places.put(Layer.join(prefix, name), new Place(path, adapter, name)));
         });
@@ -63,6 +63,12 @@ final class AdapterTensors {
     return adapter instanceof SavedModule
         ? adapter.state()
         : entry.config().format().saved(adapter);
+  }
+
+  private Set<String> savedNames(Adapter adapter) {
+    return adapter instanceof SavedModule
+        ? adapter.state().keySet()
+        : entry.config().format().savedNames(adapter);
   }
 
   /** All tensors by their full key, in the order of the layers. */
@@ -81,6 +87,19 @@ final class AdapterTensors {
 
   private Tensor bias(String path) {
     return Objects.requireNonNull(biases.get(path), path);
+  }
+
+  /** First values of what the start took out of the base, by their full key. */
+  Map<String, Tensor> initial() {
+    var initial = new LinkedHashMap<String, Tensor>();
+    places.forEach(
+        (key, place) -> {
+          Tensor first = place.adapter().initial().get(place.name());
+          if (first != null) {
+            initial.put(PREFIX + key, first);
+          }
+        });
+    return initial;
   }
 
   /** The tensors that collect gradients, by their full key. */

@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.function.Supplier;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The adapters of one model: attaching, activating, merging, saving and loading, written once for
@@ -112,10 +113,33 @@ public final class Adapters {
    */
   public LoadResult load(
       String name, AdapterConfig config, Map<String, Tensor> saved, LoadOptions options) {
+    return load(name, config, saved, Map.of(), options);
+  }
+
+  /**
+   * Attaches an adapter with tensors from a file whose start can not be repeated without its first
+   * values.
+   *
+   * @param initial first values of what the start took out of the base, by the keys of {@code
+   *     saved}; empty if there are none
+   * @throws StateMismatchException naming layers whose tensors do not fit; nothing is changed
+   */
+  public LoadResult load(
+      String name,
+      AdapterConfig config,
+      Map<String, Tensor> saved,
+      Map<String, Tensor> initial,
+      LoadOptions options) {
     boolean first = names().isEmpty();
     var warnings = new ArrayList<String>();
+    if (config.unrepeatableStart() && initial.isEmpty()) {
+      warnings.add(
+          "the start of %s can not be repeated without its first values, so the base is not quite the one that it was trained on; convert it to plain LoRA where its initial adapter is at hand"
+              .formatted(name));
+    }
     AdapterConfig own = config.withHead(config.head().withInferenceMode(!options.trainable()));
-    var attaching = AttachOptions.of(InitSource.blank()).withAutocast(options.autocast());
+    var attaching =
+        AttachOptions.of(InitSource.blank().withInitial(initial)).withAutocast(options.autocast());
     var joined = joining().join(name, own, attaching, new Joining.Saved(saved, options), warnings);
     if (first) {
       warnings.addAll(activation.activate(List.of(name), !options.trainable()));
@@ -240,6 +264,24 @@ public final class Adapters {
     return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
   }
 
+  /**
+   * Has exactly these adapters merged and active, for use only, whatever was merged before: on all
+   * of their layers, or nothing changes if it fails. Adapters of a few entries, such as SHiRA's,
+   * are exchanged by writing those entries, without a product and without a copy of a weight.
+   *
+   * @param names names of adapters; none for the base
+   * @param safe whether every entry that changes must be finite
+   * @throws NotFiniteException if one is not; nothing is changed
+   * @throws UnsupportedAdapterException if one of them can not be merged
+   */
+  public MergeResult switchTo(List<String> names, boolean safe) {
+    set.requireAll(names);
+    activation.requireOneOwner(names);
+    MergeResult result = merging.switchTo(names, safe);
+    activation.activateMerged(names);
+    return result;
+  }
+
   /** Merges the active adapters, makes the result the model's own, and drops all adapters. */
   public MergeResult mergeAndUnload(boolean safe) {
     return mergeAndUnload(active(), safe);
@@ -334,6 +376,30 @@ public final class Adapters {
     return Counts.of(model()).line();
   }
 
+  // ---- training
+
+  /**
+   * What the active adapters add to the loss while they train, summed, or null for nothing. It
+   * counts once an optimizer step, after its forward passes.
+   *
+   * @return a scalar with a graph, in the scope around
+   */
+  public @Nullable Tensor penalty() {
+    Tensor sum = null;
+    for (String name : active()) {
+      Tensor own = config(name).penalty(on(name).values());
+      if (own != null) {
+        sum = sum == null ? own : sum.add(own);
+      }
+    }
+    return sum;
+  }
+
+  /** Whether an active adapter learns from padded positions, so that they need a mask. */
+  public boolean readsPadding() {
+    return active().stream().anyMatch(name -> config(name).readsPadding());
+  }
+
   // ---- tensors
 
   /**
@@ -352,6 +418,36 @@ public final class Adapters {
   /** The tensors of an adapter by their key in its file; handles stay owned by the layers. */
   public Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
     return tensors.state(name, embeddings);
+  }
+
+  /**
+   * What a saved adapter is to consist of: usually its config and {@link #state(String)}, but an
+   * adapter whose start took something out of the base may be converted.
+   *
+   * @throws ConfigException if it is to be converted and can not be
+   */
+  public AdapterContents contents(String name, SaveStart how) {
+    return tensors.contents(name, how);
+  }
+
+  /**
+   * Gives the base back what the start of an adapter took out, as PiSSA, OLoRA, CorDA and LoRA-GA
+   * do, and makes the adapter plain LoRA of twice the rank, so that the model computes what it did.
+   * Its tensors are new ones: an optimizer that knows the old ones must be made again. Without such
+   * a start nothing happens.
+   *
+   * @throws IllegalStateException while something is merged
+   * @throws ConfigException if the adapter can not be converted; nothing is changed
+   */
+  public void restoreBase(String name) {
+    Entry entry = set.entry(name);
+    if (on(name).values().stream().allMatch(adapter -> adapter.takenOut() == null)) {
+      return;
+    }
+    set.requireUnmerged("the base can not be restored");
+    try (var restoring = new BaseRestoring(entry, factories)) {
+      restoring.run(set.active());
+    }
   }
 
   /**

@@ -179,7 +179,7 @@ final class Attaching implements AutoCloseable {
     adapted.forEach(
         (path, layer) ->
             config
-                .warnings(layer)
+                .warnings(layer, Objects.requireNonNull(made.get(path)))
                 .forEach(w -> paths.computeIfAbsent(w, _ -> new ArrayList<>()).add(path)));
     paths.forEach(
         (warning, where) ->

@@ -19,6 +19,7 @@ final class Entry {
   private final Map<String, Adaptable> saved;
   private final List<String> parameters;
   private @Nullable BaseBiases biases;
+  private boolean changedBase;
 
   Entry(
       String name,
@@ -77,6 +78,15 @@ final class Entry {
 
   void biases(BaseBiases own) {
     biases = own;
+  }
+
+  /** Whether the start of this adapter changed the base for good. */
+  boolean changedBase() {
+    return changedBase;
+  }
+
+  void changedBase(boolean changed) {
+    changedBase = changed;
   }
 
   void trainable(boolean on) {

@@ -54,6 +54,7 @@ final class Joining {
       attaching.make();
       if (attaching.changesBase()) {
         set.requireUnmerged("the start of %s changes the base".formatted(name));
+        entry.changedBase(true);
       }
       AdapterTensors.Fit fit = null;
       if (saved != null) {
@@ -105,6 +106,8 @@ final class Joining {
                     "%s trains biases of the base and so does %s; only one adapter of a model can"
                         .formatted(name, other));
               }
+              config.requireBeside(other, theirs);
+              theirs.requireBeside(name, config);
             });
   }
 

@@ -3,11 +3,15 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
+import espalier.nn.Merge;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.function.BiFunction;
+import org.jspecify.annotations.Nullable;
 
 /** Merging over a whole model: all layers or none. */
 final class Merging {
@@ -27,11 +31,7 @@ final class Merging {
     }
     Map<String, Adaptable> layers = set.layersOf(added);
     List<List<String>> untied = untied(layers.keySet());
-    if (!untied.isEmpty()) {
-      warnings.add(
-          "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
-              .formatted(untied));
-    }
+    warnAboutTies(untied, warnings);
     refuse(layers, added);
     allOrNone(layers, added, safe);
     return new MergeResult(added, untied, AdapterSet.told(warnings));
@@ -65,11 +65,19 @@ final class Merging {
 
   /** Computes all merged weights, and only then puts them in place. */
   private static void allOrNone(Map<String, Adaptable> layers, List<String> names, boolean safe) {
-    var merges = new LinkedHashMap<String, AdapterStack.Merge>();
+    allOrNone(layers, names, safe, AdapterStack::prepareMerge);
+  }
+
+  private static void allOrNone(
+      Map<String, Adaptable> layers,
+      List<String> names,
+      boolean safe,
+      BiFunction<AdapterStack, List<String>, @Nullable Merge> prepare) {
+    var merges = new LinkedHashMap<String, Merge>();
     try {
       layers.forEach(
           (path, layer) -> {
-            AdapterStack.Merge merge = layer.adapters().prepareMerge(names);
+            Merge merge = prepare.apply(layer.adapters(), names);
             if (merge == null) {
               return;
             }
@@ -80,9 +88,37 @@ final class Merging {
                       .formatted(path, names));
             }
           });
-      merges.values().forEach(AdapterStack.Merge::commit);
+      merges.values().forEach(Merge::commit);
     } finally {
-      merges.values().forEach(AdapterStack.Merge::close);
+      merges.values().forEach(Merge::close);
+    }
+  }
+
+  /** Has exactly these adapters merged, in the place of those that are. */
+  MergeResult switchTo(List<String> names, boolean safe) {
+    var warnings = new ArrayList<String>();
+    List<String> before = set.merged();
+    List<String> wanted = names.stream().distinct().toList();
+    List<String> added = wanted.stream().filter(n -> !before.contains(n)).toList();
+    Map<String, Adaptable> layers = set.layersOf(wanted);
+    refuse(layers, wanted);
+    List<List<String>> untied =
+        untied(layers.keySet().stream().filter(path -> unmerged(layers, path)).toList());
+    warnAboutTies(untied, warnings);
+    layers.putAll(set.layersOf(before));
+    allOrNone(layers, wanted, safe, AdapterStack::prepareSwitch);
+    return new MergeResult(added, untied, AdapterSet.told(warnings));
+  }
+
+  private static boolean unmerged(Map<String, Adaptable> layers, String path) {
+    return Objects.requireNonNull(layers.get(path)).adapters().merged().isEmpty();
+  }
+
+  private static void warnAboutTies(List<List<String>> untied, List<String> warnings) {
+    if (!untied.isEmpty()) {
+      warnings.add(
+          "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
+              .formatted(untied));
     }
   }
 
@@ -112,6 +148,7 @@ final class Merging {
                 warnings.add("the biases that %s trained stay in the model".formatted(name));
               }
             });
+    warnings.addAll(BaseRestoring.warnings(set.entries().values()));
     set.unmerge();
     settle();
     return AdapterSet.told(warnings);

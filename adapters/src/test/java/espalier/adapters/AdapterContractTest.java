@@ -74,12 +74,14 @@ class AdapterContractTest {
     Adaptable layer = kind.layer(dtype);
     Tree tree = Tree.empty().with("layer", layer);
     var adapters = Adapters.of(tree, ModelFacts.of("llama"));
-    var gradient = Map.of("gradient", new Tree.Draw(5).normal(6, 8));
-    adapters.attach(
-        "one",
-        config(method),
-        AttachOptions.of(InitSource.seeded(3).withPrepared(Map.of("layer", gradient))));
+    adapters.attach("one", config(method), options(3));
     return new Fixture(adapters, layer, kind.input(dtype));
+  }
+
+  /** A seed, and the gradient that a method may want to have computed from data before. */
+  private static AttachOptions options(long seed) {
+    var gradient = Map.of("gradient", new Tree.Draw(5).normal(6, 8));
+    return AttachOptions.of(InitSource.seeded(seed).withPrepared(Map.of("layer", gradient)));
   }
 
   private static Fixture trained(String method, LayerKind kind, ScalarType dtype) {
@@ -109,6 +111,11 @@ class AdapterContractTest {
     return a.to(ScalarType.Double).sub(b.to(ScalarType.Double)).abs().max().item_double();
   }
 
+  /** The gap, where outputs reach beyond 10 in proportion to them. */
+  private static double off(Tensor a, Tensor b) {
+    return gap(a, b) / Math.max(1, b.abs().max().item_double() / 10);
+  }
+
   @ParameterizedTest
   @MethodSource("methods")
   void a_new_adapter_changes_nothing_bit_for_bit(String method, LayerKind kind) {
@@ -135,7 +142,7 @@ class AdapterContractTest {
 
     assertThat(gap(branch, base)).isGreaterThan(0.01);
     // float32: 2e-6 was seen where outputs reach 10
-    assertThat(gap(branch, merged)).isLessThan(1e-5);
+    assertThat(off(branch, merged)).isLessThan(1e-5);
   }
 
   @ParameterizedTest
@@ -191,7 +198,7 @@ class AdapterContractTest {
   void two_adapters_add_up_and_merge_in_either_order(String method, LayerKind kind) {
     Fixture fixture = trained(method, kind, ScalarType.Float);
     Adapters adapters = fixture.adapters();
-    adapters.add("two", config(method), AttachOptions.seeded(5));
+    adapters.add("two", config(method), options(5));
     fill(adapters, "two", 12);
     Tensor base = fixture.layer().base(fixture.x());
     Tensor one = fixture.layer().forward(fixture.x()).sub(base);
@@ -208,10 +215,10 @@ class AdapterContractTest {
     adapters.merge(List.of("one"), true);
     Tensor swapped = fixture.layer().forward(fixture.x());
 
-    assertThat(gap(both, base.add(one).add(two))).isLessThan(1e-5);
-    assertThat(gap(both, merged)).isLessThan(1e-5);
-    assertThat(gap(both, half)).as("one merged, one not").isLessThan(1e-5);
-    assertThat(gap(both, swapped)).isLessThan(1e-5);
+    assertThat(off(both, base.add(one).add(two))).isLessThan(1e-5);
+    assertThat(off(both, merged)).isLessThan(1e-5);
+    assertThat(off(both, half)).as("one merged, one not").isLessThan(1e-5);
+    assertThat(off(both, swapped)).isLessThan(1e-5);
     assertThat(adapters.merged()).containsExactly("two", "one");
   }
 
@@ -262,7 +269,7 @@ class AdapterContractTest {
   void each_row_of_a_mixed_batch_is_as_if_it_ran_alone(String method, LayerKind kind) {
     Fixture fixture = trained(method, kind, ScalarType.Float);
     Adapters adapters = fixture.adapters();
-    adapters.add("two", config(method), AttachOptions.seeded(5));
+    adapters.add("two", config(method), options(5));
     fill(adapters, "two", 12);
     Tensor x = fixture.x();
     Tensor base = fixture.layer().base(x);
@@ -273,9 +280,9 @@ class AdapterContractTest {
     Tensor mixed =
         adapters.mixed(List.of("two", Rows.BASE, "one"), 3, () -> fixture.layer().forward(x));
 
-    assertThat(gap(mixed.select(0, 0), two.select(0, 0))).isLessThan(1e-5);
-    assertThat(gap(mixed.select(0, 1), base.select(0, 1))).isLessThan(1e-5);
-    assertThat(gap(mixed.select(0, 2), one.select(0, 2))).isLessThan(1e-5);
+    assertThat(off(mixed.select(0, 0), two.select(0, 0))).isLessThan(1e-5);
+    assertThat(off(mixed.select(0, 1), base.select(0, 1))).isLessThan(1e-5);
+    assertThat(off(mixed.select(0, 2), one.select(0, 2))).isLessThan(1e-5);
   }
 
   @ParameterizedTest
@@ -283,7 +290,7 @@ class AdapterContractTest {
   void it_is_float32_beside_a_base_in_half_precision_unless_asked_otherwise(
       String method, LayerKind kind) {
     Fixture fixture = fresh(method, kind, ScalarType.BFloat16);
-    fixture.adapters().add("two", config(method), AttachOptions.seeded(5).withAutocast(false));
+    fixture.adapters().add("two", config(method), options(5).withAutocast(false));
 
     assertThat(adapter(fixture.adapters(), "one").dtype()).isEqualTo(ScalarType.Float);
     assertThat(adapter(fixture.adapters(), "two").dtype()).isEqualTo(ScalarType.BFloat16);
@@ -320,8 +327,8 @@ class AdapterContractTest {
       fixture.adapters().unmerge();
     }
 
-    assertThat(gap(faded, base.add(full).mul(new Scalar(0.5)))).isLessThan(1e-5);
-    assertThat(gap(faded, merged)).isLessThan(1e-5);
+    assertThat(off(faded, base.add(full).mul(new Scalar(0.5)))).isLessThan(1e-5);
+    assertThat(off(faded, merged)).isLessThan(1e-5);
     assertThat(fixture.layer().forward(fixture.x()).equal(full)).isTrue();
   }
 

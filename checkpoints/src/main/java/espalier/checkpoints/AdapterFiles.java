@@ -1,14 +1,18 @@
 package espalier.checkpoints;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterContents;
 import espalier.adapters.Adapters;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
+import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 import tools.jackson.core.JacksonException;
 import tools.jackson.core.StreamReadFeature;
@@ -27,6 +31,9 @@ public final class AdapterFiles {
 
   /** The tensors' file name. */
   public static final String TENSORS = "adapter_model.safetensors";
+
+  /** The folder beside them for first values that loading could not work out again. */
+  public static final String INITIAL = "initial";
 
   private static final JsonMapper JSON =
       JsonMapper.builder().enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION).build();
@@ -81,29 +88,72 @@ public final class AdapterFiles {
       Adapters adapters, String name, Path folder, AdapterCatalog catalog, LoadOptions options) {
     AdapterCatalog.Read read = readConfig(folder, catalog);
     PickleRefusal.checkFolder(folder);
-    try (TensorFile file = TensorFile.open(folder);
-        var _ = espalier.nn.Scope.open()) {
-      var tensors = new LinkedHashMap<String, Tensor>();
-      file.entries().keySet().forEach(key -> tensors.put(key, file.tensor(key)));
+    try (var _ = Scope.open()) {
+      Map<String, Tensor> first = read.config().unrepeatableStart() ? initial(folder) : Map.of();
       try {
-        return adapters.load(name, read.config(), tensors, options);
+        return adapters.load(name, read.config(), tensors(folder), first, options);
       } catch (IllegalArgumentException e) {
         throw new IllegalArgumentException("%s: %s".formatted(folder, e.getMessage()), e);
       }
     }
   }
 
-  /** Saves one adapter of a model as a folder. */
+  /**
+   * First values that lie beside an adapter because its start could not be repeated without them,
+   * by their key, in the caller's scope; empty if there are none.
+   */
+  public static Map<String, Tensor> initial(Path folder) {
+    Path initial = folder.resolve(INITIAL).resolve(TENSORS);
+    return Files.exists(initial) ? tensors(initial) : Map.of();
+  }
+
+  private static Map<String, Tensor> tensors(Path fileOrFolder) {
+    try (TensorFile file = TensorFile.open(fileOrFolder)) {
+      return tensors(file);
+    }
+  }
+
+  /** All tensors of a file, in the caller's scope. */
+  static Map<String, Tensor> tensors(TensorFile file) {
+    var tensors = new LinkedHashMap<String, Tensor>();
+    file.entries().keySet().forEach(key -> tensors.put(key, file.tensor(key)));
+    return tensors;
+  }
+
+  /**
+   * Saves one adapter of a model as a folder that loading puts back on the untouched base: a start
+   * that could not be repeated is converted to plain LoRA.
+   */
   public static void save(Adapters adapters, String name, Path folder, AdapterCatalog catalog) {
+    save(adapters, name, folder, catalog, SaveStart.AUTO);
+  }
+
+  /**
+   * Saves one adapter of a model as a folder.
+   *
+   * @param start what becomes of a start that took something out of the base; where it can not be
+   *     repeated and is not converted, its first values are saved under {@code initial}
+   */
+  public static void save(
+      Adapters adapters, String name, Path folder, AdapterCatalog catalog, SaveStart start) {
+    try (var _ = Scope.open()) {
+      write(adapters.contents(name, start), folder, catalog);
+    }
+  }
+
+  /** Writes what an adapter consists of as a folder. */
+  static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
+    Path initial = folder.resolve(INITIAL);
     try {
-      Files.createDirectories(folder);
+      Files.createDirectories(contents.initial().isEmpty() ? folder : initial);
     } catch (IOException e) {
       throw new CheckpointException("%s can not be made: %s".formatted(folder, e), e);
     }
-    try (var _ = espalier.nn.Scope.open()) {
-      SafetensorsWriter.write(folder.resolve(TENSORS), adapters.state(name));
+    if (!contents.initial().isEmpty()) {
+      SafetensorsWriter.write(initial.resolve(TENSORS), contents.initial());
     }
-    writeConfig(adapters.config(name), folder, catalog);
+    SafetensorsWriter.write(folder.resolve(TENSORS), contents.tensors());
+    writeConfig(contents.config(), folder, catalog);
   }
 
   /** Writes a config as PEFT does: keys sorted, two spaces, for use only. */

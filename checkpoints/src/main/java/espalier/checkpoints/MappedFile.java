@@ -4,6 +4,7 @@ import static org.bytedeco.pytorch.global.torch.empty;
 import static org.bytedeco.pytorch.global.torch.from_blob;
 
 import espalier.nn.Native;
+import espalier.nn.PrivateMemory;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -117,6 +118,7 @@ public final class MappedFile implements AutoCloseable {
 
   private Tensor inPlace(Pointer data, TensorOptions options, long[] shape) {
     hold();
+    PrivateMemory.announce(data.address());
     // Should this throw, one holder too many remains and the memory is never given back. That is
     // the safe side: whether libtorch has called the release by then cannot be known.
     return from_blob(data, shape, Storages.RELEASE, options);

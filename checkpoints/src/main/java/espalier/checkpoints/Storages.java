@@ -1,5 +1,6 @@
 package espalier.checkpoints;
 
+import espalier.nn.PrivateMemory;
 import java.util.Map;
 import java.util.concurrent.ConcurrentSkipListMap;
 import org.bytedeco.javacpp.Pointer;
@@ -33,6 +34,7 @@ final class Storages {
     @Override
     public void call(Pointer data) {
       try {
+        PrivateMemory.forget(data.address());
         Map.Entry<Long, MappedFile> at = BY_ADDRESS.floorEntry(data.address());
         if (at != null) {
           at.getValue().release();

@@ -21,7 +21,7 @@ import tools.jackson.databind.node.ObjectNode;
     description = "Measure speed and memory; with --python beside the reference, by turns.",
     footer = {
       "",
-      "Sections: train, ops, generate, growth, packed, start, leak.",
+      "Sections: train, ops, generate, growth, packed, start, leak, switch.",
       "Methods: forward, lora, lora_ckpt, hira."
     })
 final class BenchCommand implements Callable<Integer> {

@@ -24,7 +24,7 @@ record BenchPlan(
     int reps) {
 
   static final List<String> SECTIONS =
-      List.of("train", "ops", "generate", "growth", "packed", "start", "leak");
+      List.of("train", "ops", "generate", "growth", "packed", "start", "leak", "switch");
 
   private static final Pattern SHAPE = Pattern.compile("([1-9]\\d{0,5})x([1-9]\\d{0,5})");
   private static final int NEW_TOKENS = 64;
@@ -89,7 +89,7 @@ record BenchPlan(
                       .put("steps", PACKED_STEPS)
                       .put("batch", PACKED_EXAMPLES)
                       .put("max_len", EXAMPLE_TOKENS));
-          case "start" -> jobs.add(job("start", dtype).put("reps", reps));
+          case "start", "switch" -> jobs.add(job(section, dtype).put("reps", reps));
           default ->
               jobs.add(
                   job("leak", dtype)
@@ -137,7 +137,7 @@ record BenchPlan(
   /** The measurement of the reference that answers to one of ours, or null if there is none. */
   static @Nullable ObjectNode reference(ObjectNode job) {
     return switch (job.path("section").asString()) {
-      case "start", "leak" -> null;
+      case "start", "leak", "switch" -> null;
       case "packed" -> job.deepCopy().put("section", "quality");
       default -> job;
     };

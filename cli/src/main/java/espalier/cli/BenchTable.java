@@ -48,6 +48,13 @@ final class BenchTable {
               new Figure("set_adapter of 64 s", "/points/3/set_adapter_s", null)),
           "start",
           List.of(new Figure("s", "/total/median_s", null)),
+          "switch",
+          List.of(
+              new Figure("SHiRA r 16, 4096x4096 s", "/layer_4096/shira_r16_switch/median_s", null),
+              new Figure(
+                  "LoRA r 16 merge, 4096x4096 s", "/layer_4096/lora_r16_merge/median_s", null),
+              new Figure("SHiRA r 32, model s", "/model/shira_r32_switch/median_s", "/hwm_mb"),
+              new Figure("LoRA r 16 merge, model s", "/model/lora_r16_merge/median_s", null)),
           "leak",
           List.of(new Figure("MB after 300 steps", "/rss_mb_by_step/5/rss_mb", "/peak_mb")));
 

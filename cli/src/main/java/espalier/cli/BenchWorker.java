@@ -17,7 +17,8 @@ final class BenchWorker {
           "packed", BenchTraining::packed,
           "ops", BenchOperations::whole,
           "growth_adapters", BenchOperations::growth,
-          "generate", BenchGeneration::measure);
+          "generate", BenchGeneration::measure,
+          "switch", BenchSwitching::measure);
 
   private BenchWorker() {}
 

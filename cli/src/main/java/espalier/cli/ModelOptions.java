@@ -22,13 +22,13 @@ final class ModelOptions {
 
   @Option(
       names = "--dtype",
-      converter = DtypeConverter.class,
-      completionCandidates = DtypeConverter.class,
+      converter = AutoDtypeConverter.class,
+      completionCandidates = AutoDtypeConverter.class,
       paramLabel = "DTYPE",
-      defaultValue = "bf16",
+      defaultValue = "auto",
       description =
-          "Dtype of the model: ${COMPLETION-CANDIDATES}; adapters are float32 (default"
-              + " ${DEFAULT-VALUE})")
+          "Dtype of the model: ${COMPLETION-CANDIDATES}; auto is bf16, or f32 on a processor that"
+              + " has no instructions for bf16; adapters are float32 (default ${DEFAULT-VALUE})")
   BaseDtype dtype = BaseDtype.BF16;
 
   @Option(

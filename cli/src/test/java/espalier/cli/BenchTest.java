@@ -55,7 +55,7 @@ class BenchTest {
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage(
             "the section trian is not known; known are train, ops, generate, growth, packed, start,"
-                + " leak");
+                + " leak, switch");
   }
 
   @Test

@@ -1,9 +1,11 @@
 package espalier.models;
 
 import espalier.nn.Linear;
+import espalier.nn.TokenIds;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -29,16 +31,37 @@ final class Decoder extends Model {
       throw new IllegalArgumentException(
           modelType() + " has no encoder, so it takes no decoder inputs; put them after the text");
     }
-    return stack.forward(
-        new StackInputs(
-            in.inputIds(),
-            StackInputs.visible("attention_mask", in.attentionMask(), in.inputIds(), in.cache()),
-            in.positionIds(),
-            in.tokenTypeIds(),
-            in.segments(),
-            in.cache(),
-            null,
-            gradientCheckpointing()));
+    return knowing(
+        in, () -> recorded(in.inputIds(), in.cache(), () -> stack.forward(stackInputs(in))));
+  }
+
+  private StackInputs stackInputs(ModelInputs in) {
+    return new StackInputs(
+        in.inputIds(),
+        StackInputs.visible("attention_mask", in.attentionMask(), in.inputIds(), in.cache()),
+        in.positionIds(),
+        in.tokenTypeIds(),
+        in.segments(),
+        in.cache(),
+        null,
+        gradientCheckpointing());
+  }
+
+  @Override
+  Tensor knowing(ModelInputs in, Supplier<Tensor> forward) {
+    int batch = (int) in.inputIds().size(0);
+    if (TokenIds.current() != null || !Voices.of(adaptables(), batch).waiting()) {
+      return forward.get(); // what the caller said counts
+    }
+    long[][] ids = TokenIds.rows(in.inputIds());
+    Tensor segments = in.segments();
+    if (segments != null) {
+      return TokenIds.packed(ids, TokenIds.rows(segments)).during(forward);
+    }
+    KvCache cache = in.cache();
+    TokenIds known =
+        cache == null ? TokenIds.of(ids) : cache.record().followedBy(ids, (int) cache.length());
+    return known.during(forward);
   }
 
   @Override
@@ -79,5 +102,6 @@ final class Decoder extends Model {
   @Override
   public void repeatBlocks(int... sources) {
     stack.repeat(sources);
+    rebuilt();
   }
 }

@@ -73,17 +73,21 @@ public final class EncoderDecoder extends Model {
                         gradientCheckpointing())),
             Sight.across(visible, dtype()));
     Tensor states =
-        decoder.forward(
-            new StackInputs(
-                answer,
-                StackInputs.visible(
-                    "decoder_attention_mask", in.decoderAttentionMask(), answer, cache),
-                null,
-                null,
-                null,
-                cache,
-                memory,
-                gradientCheckpointing()));
+        recorded(
+            answer,
+            cache,
+            () ->
+                decoder.forward(
+                    new StackInputs(
+                        answer,
+                        StackInputs.visible(
+                            "decoder_attention_mask", in.decoderAttentionMask(), answer, cache),
+                        null,
+                        null,
+                        null,
+                        cache,
+                        memory,
+                        gradientCheckpointing())));
     return scale == 1 ? states : states.mul(new Scalar(scale));
   }
 

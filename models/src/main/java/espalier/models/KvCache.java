@@ -19,6 +19,19 @@ import org.jspecify.annotations.Nullable;
  * of those before it. Rows of different lengths are padded on the left, and the attention mask says
  * where; keys hold their rotation, so they may stand anywhere.
  *
+ * <p>The cache remembers which adapters wrote each position, and a forward under others is refused:
+ * see {@link #force}. An adapter that waits for tokens (activated LoRA) leaves what stands before
+ * them to the base, so a cache that the base filled serves it too:
+ *
+ * <pre>{@code
+ * try (var _ = adapters.disable()) {
+ *   model.logits(ModelInputs.next(prompt, null, cache));
+ * }
+ * try (KvCache branch = cache.copy()) {
+ *   model.logits(ModelInputs.next(invocation, null, branch));   // the adapter goes on
+ * }
+ * }</pre>
+ *
  * <p>The cache owns its memory; close it. It is for one thread, and for generation: no gradient
  * goes through it.
  */
@@ -46,6 +59,8 @@ public final class KvCache implements AutoCloseable {
   private final @Nullable Entry[] across;
   private long capacity;
   private long length;
+  private CacheRecord record = new CacheRecord();
+  private boolean forced;
 
   /** An empty cache for so many layers, with room for so many tokens a row. */
   public KvCache(int layers, long capacity) {
@@ -143,10 +158,66 @@ public final class KvCache implements AutoCloseable {
     length = tokens;
   }
 
+  /**
+   * Cuts the cache at the first position that an adapter wrote, in any row: what is left serves the
+   * base, and adapters that wait for tokens which come later.
+   */
+  public void truncateToBase() {
+    for (int position = 0; position < length; position++) {
+      for (int row = 0; row < record.rows(); row++) {
+        Voice voice = record.voice(row, position);
+        if (voice != null && !voice.acting().isEmpty()) {
+          length = position;
+          return;
+        }
+      }
+    }
+  }
+
+  /**
+   * Names of the adapters that wrote a position; empty for the base alone, and where nobody wrote.
+   */
+  public List<String> writers(int row, int position) {
+    Voice voice = position < length ? record.voice(row, position) : null;
+    return voice == null ? List.of() : voice.acting();
+  }
+
+  /**
+   * Lets forwards use what other adapters wrote, or not. Their logits are then those of neither
+   * adapter.
+   */
+  public void force(boolean on) {
+    forced = on;
+  }
+
+  boolean forced() {
+    return forced;
+  }
+
+  /**
+   * Says that what a model writes itself calls no adapter: from now on, what adapters wait for is
+   * looked for among the present tokens of each row only. Whoever generates calls this once the
+   * prompt is read.
+   */
+  public void endInvocations() {
+    record.search((int) length);
+  }
+
+  /** Looks for what adapters wait for in whole rows again, as a new cache does. */
+  public void resumeInvocations() {
+    record.search(Integer.MAX_VALUE);
+  }
+
+  CacheRecord record() {
+    return record;
+  }
+
   /** A cache of its own with the same content. */
   public KvCache copy() {
     var copy = new KvCache(layers.length, capacity);
     copy.length = length;
+    copy.record = record.copy();
+    copy.forced = forced;
     try (var _ = Scope.open()) {
       for (int i = 0; i < layers.length; i++) {
         copy.layers[i] = cloned(layers[i]);
@@ -183,6 +254,7 @@ public final class KvCache implements AutoCloseable {
         layers[i] = chosen(layers[i], index);
         across[i] = chosen(across[i], index);
       }
+      record = record.selected(rows);
     }
   }
 
@@ -214,6 +286,7 @@ public final class KvCache implements AutoCloseable {
             one.layers.length,
             Math.max(longest, caches.stream().mapToLong(KvCache::capacity).max().orElseThrow()));
     all.length = longest;
+    caches.forEach(cache -> all.record.append(cache.record, (int) cache.length, (int) longest));
     try (var _ = Scope.open()) {
       for (int i = 0; i < one.layers.length; i++) {
         int layer = i;

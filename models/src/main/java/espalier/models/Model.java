@@ -1,11 +1,16 @@
 package espalier.models;
 
+import espalier.nn.Adaptable;
 import espalier.nn.Layer;
+import espalier.nn.TokenIds;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
+import java.util.function.Supplier;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The root of a model's tree. Paths in it are Hugging Face's module names.
@@ -17,6 +22,7 @@ public abstract class Model extends Layer {
 
   private final ModelConfig config;
   private boolean checkpointing;
+  private @Nullable List<Adaptable> adaptables;
 
   Model(ModelConfig config, Tree tree) {
     this.config = config;
@@ -44,7 +50,86 @@ public abstract class Model extends Layer {
    * @throws IllegalArgumentException if the inputs do not fit together or to the model
    */
   public final Tensor logits(ModelInputs in) {
-    return head(hidden(in));
+    return knowing(in, () -> head(hidden(in)));
+  }
+
+  /** Runs a forward so that adapters which wait for tokens know them. */
+  Tensor knowing(ModelInputs in, Supplier<Tensor> forward) {
+    return forward.get();
+  }
+
+  /**
+   * Runs a forward over a cache, if there is one, after a look at who wrote what it holds.
+   *
+   * @param ids the new tokens, [B, T]
+   */
+  final Tensor recorded(Tensor ids, @Nullable KvCache cache, Supplier<Tensor> forward) {
+    if (cache == null) {
+      return forward.get();
+    }
+    long[][] fresh = TokenIds.rows(ids);
+    var voices = Voices.of(adaptables(), fresh.length);
+    TokenIds known = TokenIds.current();
+    int past = (int) cache.length();
+    if (!cache.forced()) {
+      requireAgreement(cache, past, past + fresh[0].length, voices, known);
+    }
+    Tensor result = forward.get();
+    cache.record().add(fresh, past, voices, known);
+    return result;
+  }
+
+  private static void requireAgreement(
+      KvCache cache, int past, int total, Voices voices, @Nullable TokenIds known) {
+    for (int row = 0; row < voices.batch(); row++) {
+      int agreeing = cache.record().agreeing(row, past, total, voices, known);
+      if (agreeing < past) {
+        throw new IllegalStateException(
+            "position %d of row %d in the cache was written by %s but %s acts there now; truncate the cache to %d and read those tokens again, or allow it with force(true)"
+                .formatted(
+                    agreeing,
+                    row,
+                    cache.record().voice(row, agreeing),
+                    voices.at(row, (long) total - agreeing, known),
+                    agreeing));
+      }
+    }
+  }
+
+  /**
+   * How many of the tokens in a cache of one row a forward over a text can use as they are: the
+   * first ones of the text, as far as they were written by what acts on them now. The last token of
+   * the text is never among them, since its output is wanted.
+   *
+   * <p>Where rows have adapters of their own, {@link espalier.nn.Rows#ADAPTERS} must be bound as it
+   * will be for the forward.
+   */
+  public final long reusable(KvCache cache, int[] text) {
+    long[] ids = Arrays.stream(text).asLongStream().toArray();
+    int common =
+        Math.min(cache.record().common(ids, (int) cache.length()), Math.max(0, ids.length - 1));
+    var voices = Voices.of(adaptables(), 1);
+    TokenIds known = voices.waiting() ? TokenIds.of(new long[][] {ids}) : null;
+    return cache.record().agreeing(0, common, ids.length, voices, known);
+  }
+
+  /** Every layer that can have adapters. */
+  final List<Adaptable> adaptables() {
+    List<Adaptable> all = adaptables;
+    if (all == null) {
+      all =
+          layers().values().stream()
+              .filter(Adaptable.class::isInstance)
+              .map(Adaptable.class::cast)
+              .toList();
+      adaptables = all;
+    }
+    return all;
+  }
+
+  /** Says that layers came or went. */
+  final void rebuilt() {
+    adaptables = null;
   }
 
   /** What the head gets, [B, T, hidden]: the states after the last block and its norm. */

@@ -14,9 +14,11 @@ import org.jspecify.annotations.Nullable;
 public abstract class Adaptable extends Layer {
 
   private final AdapterStack adapters = new AdapterStack(this);
+  private @Nullable LayerObserver observer;
 
   /**
-   * The layer's weight in its logical shape; after merging, the merged weight. Not to be written.
+   * The layer's weight in its logical shape; after merging, the merged weight. Not to be written,
+   * and not to be kept while adapters are merged or switched, which may write into it.
    */
   public abstract Tensor weight();
 
@@ -34,6 +36,16 @@ public abstract class Adaptable extends Layer {
    */
   public abstract Tensor base(Tensor x, Tensor weight, @Nullable Tensor bias);
 
+  /** The layer's weight as it stands in memory, with entries that training has written into it. */
+  Tensor presentWeight() {
+    return weight();
+  }
+
+  /** Whether the weight may be written to in place: nobody but this layer holds it. */
+  boolean ownsWeight() {
+    return false;
+  }
+
   /** Puts another weight of the same logical shape in the place of the present one. */
   abstract void replaceWeight(Tensor weight);
 
@@ -45,10 +57,13 @@ public abstract class Adaptable extends Layer {
     return adapters;
   }
 
-  /** The weight as it was before anything was merged, in its logical shape. */
+  /**
+   * The weight as it was before anything was merged, in its logical shape. Not to be written, and
+   * where adapters of a few entries are merged, a copy in the caller's scope.
+   */
   public final Tensor originalWeight() {
-    Tensor kept = adapters.keptWeight();
-    return kept == null ? weight() : kept;
+    adapters.vacate();
+    return adapters.weights().original();
   }
 
   /**
@@ -60,6 +75,7 @@ public abstract class Adaptable extends Layer {
   public final void rebase(Tensor weight) {
     adapters.requireUnmerged();
     replaceWeight(weight);
+    adapters.weightReplaced();
   }
 
   /** Makes another bias [out] the layer's own for good. Nothing may be merged. */
@@ -75,7 +91,31 @@ public abstract class Adaptable extends Layer {
 
   /** The layer's output with the adapters that are in force. */
   public final Tensor forward(Tensor x) {
-    return adapters.idle() ? base(x) : adapters.forward(x);
+    Tensor y = adapters.idle() ? base(x) : adapters.forward(x);
+    return observer == null ? y : observer.seen(x, y);
+  }
+
+  /**
+   * Shows each call of this layer to an observer, until {@link #unobserve}.
+   *
+   * @throws IllegalStateException if another one observes it already
+   */
+  public final void observe(LayerObserver by) {
+    if (observer != null) {
+      throw new IllegalStateException(
+          "this %s is observed already; one preparation runs at a time".formatted(typeName()));
+    }
+    observer = by;
+  }
+
+  /** Ends the observation, if there is one. */
+  public final void unobserve() {
+    observer = null;
+  }
+
+  /** Whether calls are shown to an observer, so that no caller may compute past the layer. */
+  public final boolean observed() {
+    return observer != null;
   }
 
   /**
@@ -90,6 +130,11 @@ public abstract class Adaptable extends Layer {
   public void train(boolean on) {
     super.train(on);
     adapters.train(on);
+  }
+
+  @Override
+  final void beforeReading() {
+    adapters.vacate();
   }
 
   @Override

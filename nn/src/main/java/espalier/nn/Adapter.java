@@ -57,6 +57,14 @@ public abstract class Adapter extends Layer {
    */
   public abstract Tensor deltaWeight();
 
+  /**
+   * The entries of the weight that this adapter changes, if they are few: then merging writes them
+   * in place, and unmerging writes back what stood there. Null if it may change all of them.
+   */
+  public @Nullable Entries entries() {
+    return null;
+  }
+
   /** What merging adds to the layer's bias [out], or null for nothing. */
   public @Nullable Tensor deltaBias() {
     return null;
@@ -108,6 +116,31 @@ public abstract class Adapter extends Layer {
       residual.close();
       residual = null;
     }
+  }
+
+  /**
+   * First values of what the start took out of the base, by the names of {@link #state()}: with
+   * them the base can be given back, and the adapter be made one for the untouched base. Empty for
+   * a start that leaves the base alone, or changes it in another way.
+   */
+  public Map<String, Tensor> initial() {
+    return Map.of();
+  }
+
+  /**
+   * What the start took out of the layer's weight, in its logical shape, float32; null where {@link
+   * #initial} is empty.
+   */
+  public @Nullable Tensor takenOut() {
+    return null;
+  }
+
+  /**
+   * The tokens that this adapter waits for: it acts from their last occurrence in a row on, as
+   * {@link TokenIds} says. Null for one that acts on all positions.
+   */
+  public @Nullable List<Integer> invocation() {
+    return null;
   }
 
   /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
@@ -172,7 +205,14 @@ public abstract class Adapter extends Layer {
             own.set_data(own.new_empty(value.sizes()).copy_(value)); // the file may be mapped
           }
         });
+    replaced();
   }
+
+  /**
+   * Told after this adapter's tensors, or the layer's own weight, were put in the place of others,
+   * so that what was computed from them ahead can be dropped.
+   */
+  protected void replaced() {}
 
   /**
    * Whether a saved tensor of this shape may take the place of the present one. A method says yes
@@ -189,12 +229,17 @@ public abstract class Adapter extends Layer {
 
   /** Casts the floating-point tensors, which keep their identity. */
   public void to(ScalarType dtype) {
+    boolean cast = false;
     for (Tensor own : state().values()) {
       if (own.is_floating_point() && own.scalar_type().intern() != dtype) {
         try (var _ = new PointerScope()) {
           own.set_data(own.to(dtype));
         }
+        cast = true;
       }
+    }
+    if (cast) {
+      replaced();
     }
   }
 
@@ -227,6 +272,7 @@ public abstract class Adapter extends Layer {
               .formatted(factor));
     }
     scale = factor;
+    layer().adapters().changed(this);
   }
 
   /** The dtype of the parameters: float32, also beside a bfloat16 base, unless asked otherwise. */

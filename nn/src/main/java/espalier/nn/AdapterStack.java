@@ -6,8 +6,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -24,11 +22,14 @@ public final class AdapterStack {
   /** Active, not merged, not disabled; in active order. */
   private List<Adapter> inForce = List.of();
 
-  private @Nullable Tensor keptWeight;
-  private @Nullable Tensor keptBias;
+  private final MergedWeights weights;
+
+  /** Entries that stand in the weight although their adapter is not merged. */
+  private @Nullable Patch guest;
 
   AdapterStack(Adaptable layer) {
     this.layer = layer;
+    weights = new MergedWeights(layer);
   }
 
   /** The adapters by name, in the order they came. */
@@ -58,6 +59,7 @@ public final class AdapterStack {
       throw new IllegalStateException(
           "the adapter %s is merged and can not be deleted; unmerge it first".formatted(name));
     }
+    vacate();
     Adapter adapter = adapters.remove(name);
     if (adapter != null) {
       adapter.close();
@@ -103,6 +105,7 @@ public final class AdapterStack {
   }
 
   private void refresh() {
+    vacate();
     var list = new ArrayList<Adapter>();
     if (disabled == 0) {
       for (String name : active) {
@@ -152,121 +155,50 @@ public final class AdapterStack {
   }
 
   /**
-   * Computes the weight and bias that merging these adapters, on top of those already merged, would
-   * give, and changes nothing. Names that this layer lacks or that are merged already are passed
-   * over.
+   * Gets a merge of these adapters ready, on top of those already merged: nothing that can be seen
+   * changes before {@link Merge#commit}. Names that this layer lacks or that are merged already are
+   * passed over.
    *
-   * @return handles that the caller owns, or null if nothing is to be merged here
+   * @return to be closed by the caller, or null if nothing is to be merged here
    */
   public @Nullable Merge prepareMerge(List<String> names) {
     List<String> added =
         names.stream().filter(n -> adapters.containsKey(n) && !merged.contains(n)).toList();
-    if (added.isEmpty()) {
-      return null;
-    }
-    try (var _ = new PointerScope();
-        var _ = new NoGradGuard()) {
-      Tensor weight = layer.weight();
-      Tensor bias = layer.bias();
-      Tensor newBias = null;
-      for (String name : added) {
-        Adapter adapter = Objects.requireNonNull(adapters.get(name));
-        weight = adapter.mergedInto(weight);
-        Tensor soFar = newBias == null ? bias : newBias;
-        Tensor next = adapter.mergedIntoBias(soFar);
-        if (next != null && !next.equals(soFar)) {
-          if (soFar == null) {
-            throw new IllegalStateException(
-                "the adapter %s trains a bias but the layer has none to merge it into"
-                    .formatted(name));
-          }
-          newBias = next;
-        }
-      }
-      return new Merge(this, added, Scope.own(weight), newBias == null ? null : Scope.own(newBias));
-    }
+    return added.isEmpty() ? null : Merge.prepare(this, added, false);
   }
 
-  /** A merge that is computed and not yet in place. */
-  public static final class Merge implements AutoCloseable {
-    private final AdapterStack stack;
-    private final List<String> names;
-    private final Tensor weight;
-    private final @Nullable Tensor bias;
-
-    private Merge(AdapterStack stack, List<String> names, Tensor weight, @Nullable Tensor bias) {
-      this.stack = stack;
-      this.names = names;
-      this.weight = weight;
-      this.bias = bias;
-    }
-
-    /** Whether every entry is finite. Waits for the device. */
-    public boolean finite() {
-      try (var _ = new PointerScope()) {
-        return weight.isfinite().all().item_bool()
-            && (bias == null || bias.isfinite().all().item_bool());
-      }
-    }
-
-    /** Puts the merged weight in place and keeps the original aside. */
-    public void commit() {
-      stack.commit(this);
-    }
-
-    @Override
-    public void close() {
-      weight.close();
-      if (bias != null) {
-        bias.close();
-      }
-    }
+  /**
+   * Gets ready to have exactly these adapters merged, whatever is merged now. Adapters of a few
+   * entries are exchanged by writing those entries, without a product and without a copy of the
+   * weight.
+   *
+   * @param names names that this layer lacks are passed over
+   * @return to be closed by the caller, or null if nothing changes here
+   */
+  public @Nullable Merge prepareSwitch(List<String> names) {
+    List<String> wanted = names.stream().filter(adapters::containsKey).distinct().toList();
+    return wanted.equals(merged) ? null : Merge.prepare(this, wanted, true);
   }
 
-  private void commit(Merge merge) {
-    // The original is kept by its handle alone: a mapped weight costs nothing to keep.
-    if (keptWeight == null) {
-      keptWeight = Scope.own(layer.weight());
-    }
-    layer.replaceWeight(merge.weight);
-    if (merge.bias != null) {
-      if (keptBias == null) {
-        keptBias = Scope.own(Objects.requireNonNull(layer.bias()));
-      }
-      layer.replaceBias(merge.bias);
-    }
-    var names = new ArrayList<>(merged);
-    names.addAll(merge.names);
-    merged = List.copyOf(names);
+  void mergedNow(List<String> names, boolean instead) {
+    var all = new ArrayList<>(instead ? List.of() : merged);
+    all.addAll(names);
+    merged = List.copyOf(all);
     refresh();
   }
 
   /** Puts the original weight back, bit for bit. Without anything merged it does nothing. */
   public void unmerge() {
-    if (keptWeight != null) {
-      layer.replaceWeight(keptWeight);
-      keptWeight.close();
-      keptWeight = null;
-    }
-    if (keptBias != null) {
-      layer.replaceBias(keptBias);
-      keptBias.close();
-      keptBias = null;
-    }
+    vacate();
+    weights.restore();
     merged = List.of();
     refresh();
   }
 
   /** Makes what is merged the layer's own weight for good, and closes all adapters. */
   public void settle() {
-    if (keptWeight != null) {
-      keptWeight.close();
-      keptWeight = null;
-    }
-    if (keptBias != null) {
-      keptBias.close();
-      keptBias = null;
-    }
+    vacate();
+    weights.forget();
     merged = List.of();
     adapters.values().forEach(Adapter::close);
     adapters.clear();
@@ -274,7 +206,70 @@ public final class AdapterStack {
     refresh();
   }
 
+  /** Tells every adapter that the layer has another weight of its own. */
+  void weightReplaced() {
+    adapters.values().forEach(Adapter::replaced);
+  }
+
+  /**
+   * The layer's weight with the entries of one adapter in it, which is the only one in force. In
+   * training they are written into the weight itself and stay there until anything else asks for
+   * it, if nobody else holds the weight; otherwise the weight is copied.
+   *
+   * @param adapter one with {@link Adapter#entries()}
+   * @return in the shape of {@link Adaptable#weight()}; not to be kept beyond the caller's scope
+   */
+  public Tensor weightWith(Adapter adapter) {
+    Entries now = Objects.requireNonNull(adapter.entries());
+    if (guest != null && guest.is(adapter)) {
+      Tensor weight = layer.presentWeight();
+      if (!guest.current(now)) {
+        guest = guest.renewed(now, weight);
+      }
+      return weight;
+    }
+    boolean alone = inForce.size() == 1 && inForce.getFirst().equals(adapter);
+    if (layer.training() && alone && guest == null && layer.ownsWeight()) {
+      Tensor weight = layer.presentWeight();
+      guest = Patch.write(adapter, now, weight);
+      return weight;
+    }
+    Tensor copy = layer.weight().clone();
+    now.write(copy, now.added(now.of(copy)));
+    return copy;
+  }
+
+  /** Takes out of the weight what {@link #weightWith} has left in it. */
+  void vacate() {
+    if (guest != null) {
+      guest.undo(layer.presentWeight());
+      guest.close();
+      guest = null;
+    }
+  }
+
+  /** An adapter computes something else from here on. */
+  public void changed(Adapter adapter) {
+    if (guest != null && guest.is(adapter)) {
+      vacate();
+    }
+    weights.changed(adapter);
+  }
+
+  MergedWeights weights() {
+    return weights;
+  }
+
+  Adaptable layer() {
+    return layer;
+  }
+
+  Adapter get(String name) {
+    return Objects.requireNonNull(adapters.get(name), name);
+  }
+
   void requireUnmerged() {
+    vacate();
     if (!merged.isEmpty()) {
       throw new IllegalStateException(
           "the base can not be changed while %s is merged into it; unmerge first"
@@ -282,29 +277,25 @@ public final class AdapterStack {
     }
   }
 
-  @Nullable Tensor keptWeight() {
-    return keptWeight;
-  }
-
   /** The bias as it was before anything was merged, or null if the layer has none. */
   public @Nullable Tensor originalBias() {
-    return keptBias != null ? keptBias : layer.bias();
+    return weights.originalBias();
   }
 
   void train(boolean on) {
+    if (!on) {
+      vacate();
+    }
     adapters.values().forEach(a -> a.train(on));
   }
 
   void close() {
     adapters.values().forEach(Adapter::close);
     adapters.clear();
-    if (keptWeight != null) {
-      keptWeight.close();
-      keptWeight = null;
-    }
-    if (keptBias != null) {
-      keptBias.close();
-      keptBias = null;
+    weights.forget();
+    if (guest != null) {
+      guest.close();
+      guest = null;
     }
     inForce = List.of();
   }

@@ -23,6 +23,11 @@ public final class HalfPrecision {
 
   private HalfPrecision() {}
 
+  /** Whether this processor lacks instructions for bfloat16 products. */
+  public static boolean lacking() {
+    return EMULATED;
+  }
+
   /** Whether products of this tensor's dtype are emulated on its device. */
   public static boolean emulated(Tensor tensor) {
     return EMULATED && isHalf(tensor) && tensor.is_cpu();

@@ -47,6 +47,7 @@ public abstract class Layer implements AutoCloseable {
 
   /** This layer's own parameters, by name, in order; handles stay owned by the layer. */
   public final Map<String, Tensor> parameters() {
+    beforeReading();
     return Collections.unmodifiableMap(parameters);
   }
 
@@ -75,9 +76,12 @@ public abstract class Layer implements AutoCloseable {
   /** The parameters of this layer and all below it by path, without adapters. */
   public final Map<String, Tensor> namedParameters() {
     var all = new LinkedHashMap<String, Tensor>();
-    walk((path, layer) -> layer.parameters.forEach((name, p) -> all.put(join(path, name), p)));
+    walk((path, layer) -> layer.parameters().forEach((name, p) -> all.put(join(path, name), p)));
     return all;
   }
+
+  /** Called before somebody else sees the parameters. */
+  void beforeReading() {}
 
   /** The layer at {@code path}, or null. */
   public final @Nullable Layer find(String path) {

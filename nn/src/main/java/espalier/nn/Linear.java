@@ -52,11 +52,23 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
   /** The weight, [out, in]. */
   @Override
   public Tensor weight() {
+    beforeReading();
     return weight;
+  }
+
+  @Override
+  Tensor presentWeight() {
+    return weight;
+  }
+
+  @Override
+  boolean ownsWeight() {
+    return PrivateMemory.isSolelyHeld(weight);
   }
 
   /** The weight as the checkpoint holds it: [out, in], or [in, out] where {@link #transposed}. */
   public final Tensor storedWeight() {
+    beforeReading();
     return weight;
   }
 
@@ -79,6 +91,9 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
       long[] shape = x.shape();
       shape[shape.length - 1] = w.size(0);
       return (b == null ? y : y.add_(b)).view(shape);
+    }
+    if (FewRows.fit(x, w)) {
+      return FewRows.linear(x, w, b);
     }
     if (HalfPrecision.emulated(x) && !w.requires_grad() && x.numel() >= 16 * x.size(-1)) {
       return HalfPrecision.linearWide(x, w, b);

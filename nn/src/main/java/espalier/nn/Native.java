@@ -35,6 +35,10 @@ public final class Native {
       if (System.getenv("OMP_WAIT_POLICY") == null) {
         setEnvironment("OMP_WAIT_POLICY", "PASSIVE");
       }
+      if (System.getenv("TORCH_CPP_LOG_LEVEL") == null) {
+        // Its warnings are for those who write against it, such as that sparse tensors are in beta.
+        setEnvironment("TORCH_CPP_LOG_LEVEL", "ERROR");
+      }
       // JavaCPP would otherwise take a process larger than twice the Java heap for a leak: it calls
       // the collector over and over and then fails. Model weights are no leak.
       keep("org.bytedeco.javacpp.maxBytes", "0");

@@ -3,6 +3,7 @@ package espalier.nn;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.AutoGradMode;
 import org.bytedeco.pytorch.BoolOptional;
@@ -43,6 +44,7 @@ public final class Recompute {
     }
     // What the scoped values say now must also hold when backward runs the block again.
     List<String> rows = Rows.bound() ? Rows.ADAPTERS.get() : null;
+    TokenIds tokens = TokenIds.current();
     return CustomFunction.join(
         y,
         List.of(input),
@@ -53,10 +55,12 @@ public final class Recompute {
           RandomState.restore(saved.get(1));
           try (var _ = Scope.graph();
               var _ = new AutoGradMode(true)) {
+            Supplier<Tensor> run = () -> block.apply(leaf);
+            Supplier<Tensor> known = tokens == null ? run : () -> tokens.during(run);
             Tensor again =
                 rows == null
-                    ? block.apply(leaf)
-                    : ScopedValue.where(Rows.ADAPTERS, rows).call(() -> block.apply(leaf));
+                    ? known.get()
+                    : ScopedValue.where(Rows.ADAPTERS, rows).call(known::get);
             again.backward(g, new BoolOptional(false), false, new TensorArrayRefOptional());
           }
           RandomState.restore(now);

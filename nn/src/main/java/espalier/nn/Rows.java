@@ -69,9 +69,12 @@ public final class Rows {
               .toArray();
       Tensor index = tensor(rows);
       Tensor part =
-          adapters
-              .get(i)
-              .forward(x.index_select(0, index), y.index_select(0, index))
+          TokenIds.forRows(
+                  rows,
+                  () ->
+                      adapters
+                          .get(adapter)
+                          .forward(x.index_select(0, index), y.index_select(0, index)))
               .to(y.scalar_type().intern());
       out = out.index_copy(0, index, part);
     }

@@ -4,6 +4,7 @@ import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
+import java.util.Map;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
@@ -62,6 +63,22 @@ public final class Scope implements AutoCloseable {
         outer.attach(tensor);
       }
       return tensor;
+    }
+  }
+
+  /** Runs {@code body} in a scope of its own; the tensors that it returns live on, as above. */
+  public static Map<String, Tensor> results(Supplier<Map<String, Tensor>> body) {
+    PointerScope outer = PointerScope.getInnerScope();
+    try (var _ = new PointerScope()) {
+      Map<String, Tensor> tensors = body.get();
+      for (Tensor tensor : tensors.values()) {
+        if (outer == null) {
+          tensor.retainReference();
+        } else {
+          outer.attach(tensor);
+        }
+      }
+      return tensors;
     }
   }
 

@@ -28,12 +28,12 @@ public final class TransposedLinear extends Linear {
 
   @Override
   public long in() {
-    return storedWeight().size(0);
+    return super.out();
   }
 
   @Override
   public long out() {
-    return storedWeight().size(1);
+    return super.in();
   }
 
   @Override
@@ -45,6 +45,11 @@ public final class TransposedLinear extends Linear {
   @Override
   public Tensor weight() {
     return storedWeight().t();
+  }
+
+  @Override
+  Tensor presentWeight() {
+    return super.presentWeight().t();
   }
 
   @Override

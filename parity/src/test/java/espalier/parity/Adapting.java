@@ -5,6 +5,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.shira.ShiraConfig;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.nio.file.Path;
 import java.util.Locale;
@@ -29,7 +30,11 @@ final class Adapting {
   static AdapterConfig given(JsonNode json) {
     ObjectNode fields = json.asObject().deepCopy();
     String type = fields.remove("type").asString();
-    return config(fields.put("peft_type", type.toUpperCase(Locale.ROOT)));
+    JsonNode mask = fields.remove("mask");
+    AdapterConfig config = config(fields.put("peft_type", type.toUpperCase(Locale.ROOT)));
+    return mask != null && config instanceof ShiraConfig shira
+        ? shira.withMask("custom", GoldenMask.of(mask.asString()))
+        : config;
   }
 
   /** Loads adapters by name from the folders where the reference saved them. */

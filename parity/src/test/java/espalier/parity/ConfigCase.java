@@ -3,8 +3,10 @@ package espalier.parity;
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.Adapters;
 import espalier.adapters.Attached;
+import espalier.adapters.gralora.GraloraLinear;
 import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraLinear;
+import espalier.adapters.shira.ShiraLinear;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.util.Collection;
 import java.util.List;
@@ -27,6 +29,9 @@ final class ConfigCase implements Experiment {
 
   @Override
   public Outcome run(Case golden) {
+    if (golden.json().path("variant").asString("").equals("kappa")) {
+      return new ConfigKappa().run(golden);
+    }
     ObjectNode got = Case.JSON.createObjectNode();
     ObjectNode want = golden.json().asObject().deepCopy();
     try (PretrainedModel model = GoldenModel.load(golden.model())) {
@@ -67,7 +72,9 @@ final class ConfigCase implements Experiment {
             (path, adapter) -> {
               switch (adapter) {
                 case LoraLinear lora -> scaling.put(path, lora.scaling());
+                case GraloraLinear gralora -> scaling.put(path, gralora.scaling());
                 case LoraEmbedding lora -> scaling.put(path, lora.scaling());
+                case ShiraLinear shira -> scaling.put(path, shira.scale());
                 default -> {} // parameters, whose modules the reference names by their wrappers
               }
             });

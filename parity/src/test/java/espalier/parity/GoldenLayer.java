@@ -36,6 +36,11 @@ final class GoldenLayer {
     return type.equals("experts") ? "layer.weight" : "layer";
   }
 
+  /** Whether a linear layer stores its weight as [in, out]. */
+  boolean transposed() {
+    return type.equals("gpt2_conv1d");
+  }
+
   /** A model that holds the layer, and nothing else. */
   Box box(Adaptable layer) {
     return new Box(type.equals("experts") ? new Box.Holder("weight", layer) : layer);

@@ -74,6 +74,11 @@ final class GoldenTrainee implements Trainee {
   }
 
   @Override
+  public @Nullable Tensor penalty() {
+    return adapters.penalty();
+  }
+
+  @Override
   public Judged judge(Batch batch) {
     throw new UnsupportedOperationException("the cases train and evaluate nothing");
   }

@@ -1,10 +1,12 @@
 package espalier.parity;
 
+import espalier.adapters.AdapterConfig;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.InitSource;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.SaveEmbeddings;
+import espalier.adapters.lora.LoraConfig;
 import espalier.nn.Adaptable;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -19,6 +21,15 @@ final class InitCase implements Experiment {
 
   @Override
   public Outcome run(Case golden) {
+    return switch (golden.json().path("variant").asString("")) {
+      case "" -> layer(golden);
+      case "model" -> new InitModel().run(golden);
+      case "ipca" -> new InitPca().run(golden);
+      case String other -> throw new AssertionError("the variant %s is not known".formatted(other));
+    };
+  }
+
+  private static Outcome layer(Case golden) {
     Map<String, Tensor> inputs = golden.tensors("inputs.safetensors");
     var base = new LinkedHashMap<String, Tensor>();
     inputs.forEach(
@@ -34,10 +45,12 @@ final class InitCase implements Experiment {
         var _ = new NoGradGuard()) {
       Adapters adapters = Adapters.of(box, ModelFacts.of("box"));
       long seed = golden.get("rng").required("seed").asLong();
-      adapters.attach(
-          "default",
-          Adapting.config(golden.get("config")),
-          AttachOptions.of(InitSource.shared(seed)));
+      AdapterConfig config = Adapting.config(golden.get("config"));
+      InitSource init = InitSource.shared(seed);
+      if (config instanceof LoraConfig lora) {
+        init = init.withPrepared(GoldenStart.prepared(box, layout, lora, inputs, got));
+      }
+      adapters.attach("default", config, AttachOptions.of(init));
       adapters
           .state("default", SaveEmbeddings.NO)
           .forEach(

@@ -6,6 +6,9 @@ import espalier.adapters.ModelFacts;
 import espalier.adapters.hira.HiraConvolution;
 import espalier.adapters.hira.HiraEmbedding;
 import espalier.adapters.hira.HiraLinear;
+import espalier.adapters.lora.MontecloraLinear;
+import espalier.adapters.lora.MontecloraNoise;
+import espalier.adapters.lora.VeloraLinear;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Linear;
@@ -35,10 +38,13 @@ final class LayerCase implements Experiment {
       adapters.setActive(adapters.names(), false);
       box.train(golden.get("mode").asString().equals("train"));
 
+      giveNoise(layer, inputs);
       Tensor x = Objects.requireNonNull(inputs.get("x"));
       x.set_requires_grad(x.is_floating_point());
       Tensor y = layer.forward(x);
-      y.mul(Objects.requireNonNull(inputs.get("grad_y"))).sum().backward();
+      Tensor loss = y.mul(Objects.requireNonNull(inputs.get("grad_y"))).sum();
+      Tensor penalty = adapters.penalty();
+      (penalty == null ? loss : loss.add(penalty)).backward();
       got.put("y", y);
       if (x.requires_grad()) {
         got.put("grad_x", new Tensor(x.grad()));
@@ -51,9 +57,9 @@ final class LayerCase implements Experiment {
         try (var _ = adapters.disable()) {
           got.put("y_base", layer.forward(x));
         }
-        modulation(layer, adapters.names().getFirst(), got);
+        internals(layer, adapters.names().getFirst(), got);
         if (golden.get("merge").path("supported").asBoolean(false)) {
-          merge(adapters, layer, got);
+          merge(adapters, layer, Objects.requireNonNull(inputs.get("base.weight")), got);
         }
       }
     }
@@ -93,18 +99,45 @@ final class LayerCase implements Experiment {
     return below;
   }
 
-  private static void modulation(Adaptable layer, String name, Map<String, Tensor> got) {
+  /** Lets MonteCLoRA take the noise that the case gives. */
+  private static void giveNoise(Adaptable layer, Map<String, Tensor> inputs) {
+    layer
+        .adapters()
+        .all()
+        .values()
+        .forEach(
+            adapter -> {
+              if (adapter instanceof MontecloraLinear monteclora) {
+                var noise =
+                    new MontecloraNoise(
+                        Objects.requireNonNull(inputs.get("noise.z_mvn")),
+                        Objects.requireNonNull(inputs.get("noise.z_wishart")),
+                        Objects.requireNonNull(inputs.get("noise.z_dirichlet")));
+                monteclora.drawFrom(() -> noise);
+              }
+            });
+  }
+
+  /** What a method computes besides its output. */
+  private static void internals(Adaptable layer, String name, Map<String, Tensor> got) {
     Adapter adapter = layer.adapters().find(name);
     switch (adapter) {
       case HiraLinear hira -> got.put("modulation", hira.modulation());
       case HiraEmbedding hira -> got.put("modulation", hira.modulation());
       case HiraConvolution hira -> got.put("modulation", hira.modulation());
+      case MontecloraLinear monteclora -> {
+        got.put("kl_loss", monteclora.divergence());
+        got.put("entropy_loss", monteclora.entropy());
+        got.put("expert_weights", monteclora.weights().clone());
+      }
+      case VeloraLinear velora -> got.put("velora_embed_after", velora.direction().clone());
       case null, default -> {}
     }
   }
 
-  private static void merge(Adapters adapters, Adaptable layer, Map<String, Tensor> got) {
-    Tensor before = stored(layer);
+  // The difference is to the weight that was given: some adapters take something out of it.
+  private static void merge(
+      Adapters adapters, Adaptable layer, Tensor given, Map<String, Tensor> got) {
     adapters.merge(true);
     Tensor after = stored(layer);
     got.put("merged.weight", after);
@@ -112,7 +145,7 @@ final class LayerCase implements Experiment {
     if (bias != null) {
       got.put("merged.bias", bias.detach());
     }
-    got.put("delta_weight", after.sub(before));
+    got.put("delta_weight", after.sub(given));
   }
 
   /** The weight as a checkpoint has it, with a handle that outlives the layer. */

@@ -6,12 +6,34 @@ import java.util.TreeSet;
 /** The methods whose cases can be carried out. */
 final class Methods {
 
-  private static final Set<String> KNOWN = Set.of("lora", "rslora", "hira");
+  private static final Set<String> KNOWN =
+      Set.of(
+          "alora",
+          "arrow",
+          "bdlora",
+          "corda",
+          "dora",
+          "eva",
+          "gralora",
+          "hira",
+          "kappatune",
+          "kasa",
+          "loftq",
+          "lora",
+          "lora_ga",
+          "mica",
+          "monteclora",
+          "olora",
+          "orthogonal",
+          "pissa",
+          "rslora",
+          "shira",
+          "velora");
 
   private Methods() {}
 
   static void require(String method) {
-    if (!KNOWN.contains(method)) {
+    if (!KNOWN.contains(method.replaceFirst("_niter_\\d+$", ""))) {
       throw new AssertionError(
           "the method is %s but only %s are known".formatted(method, new TreeSet<>(KNOWN)));
     }

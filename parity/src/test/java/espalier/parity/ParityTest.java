@@ -59,7 +59,8 @@ final class ParityTest {
       Case golden = Case.in(folder);
       Methods.require(golden.method());
       return switch (Experiments.of(golden.kind()).run(golden)) {
-        case Outcome.Tensors(var produced) -> new Judge(golden).faults(golden.expected(), produced);
+        case Outcome.Tensors(var produced) ->
+            new Judge(golden).faults(Departures.expected(golden), produced);
         case Outcome.Values(var expected, var produced) -> ValueJudge.faults(expected, produced);
       };
     }

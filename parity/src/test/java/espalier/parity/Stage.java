@@ -6,6 +6,7 @@ import static org.bytedeco.pytorch.global.torch.randint;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.combine.Combining;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.Model;
 import espalier.models.ModelInputs;
@@ -76,6 +77,7 @@ final class Stage implements AutoCloseable {
       case "merge" -> merge(step);
       case "merge_and_unload" -> adapters().mergeAndUnload(step.path("safe").asBoolean(false));
       case "break" -> fillWithNaN();
+      case "combine" -> combine(step.required("args"));
       case "set_adapter" -> adapters().setActive(List.of(step.required("adapter").asString()));
       case "forward" -> forward(step);
       case String other -> throw new AssertionError("the step %s is not known".formatted(other));
@@ -104,6 +106,15 @@ final class Stage implements AutoCloseable {
     } else {
       adapters().merge(safe);
     }
+  }
+
+  private void combine(JsonNode args) {
+    Combining.add(
+        adapters(),
+        Combinations.adapters(args),
+        Combinations.weights(args),
+        args.required("adapter_name").asString(),
+        Combinations.of(args));
   }
 
   private void fillWithNaN() {

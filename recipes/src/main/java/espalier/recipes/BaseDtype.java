@@ -1,5 +1,6 @@
 package espalier.recipes;
 
+import espalier.nn.HalfPrecision;
 import java.util.Locale;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -16,6 +17,11 @@ public enum BaseDtype {
 
   BaseDtype(ScalarType type) {
     this.type = type;
+  }
+
+  /** The faster of the two for reading on this processor: bf16, or f32 where bf16 is emulated. */
+  public static BaseDtype faster() {
+    return HalfPrecision.lacking() ? F32 : BF16;
   }
 
   /** libtorch's name of it. */

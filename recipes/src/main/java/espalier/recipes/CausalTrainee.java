@@ -53,16 +53,24 @@ public final class CausalTrainee implements Trainee {
     ModelInputs inputs =
         batch.packed()
             ? ModelInputs.packed(batch.inputIds(), batch.segments())
-            // Padding stands on the right, where no real token looks, so no mask is needed.
-            : ModelInputs.of(batch.inputIds());
+            // Padding stands on the right, where no real token looks, so mostly no mask is needed.
+            : ModelInputs.of(
+                batch.inputIds(),
+                batch.hasPadding() && adapters.readsPadding() ? batch.attentionMask() : null);
     Tensor hidden = model.hidden(inputs);
     return hidden.reshape(-1, hidden.size(-1)).index_select(0, batch.sources());
+  }
+
+  @Override
+  public @Nullable Tensor penalty() {
+    return adapters.penalty();
   }
 
   private @Nullable Tensor frozenHead() {
     return model.outputHead().map(model::find).orElse(null) instanceof Linear head
             && head.bias() == null
             && head.adapters().inForce().isEmpty()
+            && !head.observed()
             && !head.weight().requires_grad()
         ? head.weight()
         : null;

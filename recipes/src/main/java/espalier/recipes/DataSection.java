@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
  * @param packing whether whole examples share rows
  * @param overlong what becomes of a longer example: truncate or error
  * @param shuffle whether each epoch has an order of its own
+ * @param startExamples examples that a start looks at which needs data; 0 for its usual number
  */
 public record DataSection(
     @Doc("Files or globs to learn from: .jsonl .json .csv .parquet") List<String> train,
@@ -26,7 +27,9 @@ public record DataSection(
     @Doc("Tokens of the longest example or packed row") int maxLength,
     @Doc("Whether whole examples share rows, attention kept within each") boolean packing,
     @Doc("What becomes of an example longer than max_length") Overlong overlong,
-    @Doc("Whether each epoch has an order of its own") boolean shuffle) {
+    @Doc("Whether each epoch has an order of its own") boolean shuffle,
+    @Doc("Examples that CorDA, EVA and LoRA-GA look at before training; 0 for the usual number")
+        int startExamples) {
 
   /** What is trained on. */
   public enum TrainOn {
@@ -53,6 +56,11 @@ public record DataSection(
           "data has eval and eval_fraction but the evaluation data comes from one of them; leave"
               + " one out");
     }
+    if (startExamples < 0) {
+      throw new RecipeException(
+          "data.start_examples is %d but 1 or more are looked at; 0 is the usual number"
+              .formatted(startExamples));
+    }
   }
 
   static DataSection of(Section in) {
@@ -65,6 +73,7 @@ public record DataSection(
         in.integer("max_length", 1024),
         in.flag("packing", true),
         in.choice("overlong", Overlong.TRUNCATE),
-        in.flag("shuffle", true));
+        in.flag("shuffle", true),
+        in.integer("start_examples", 0));
   }
 }

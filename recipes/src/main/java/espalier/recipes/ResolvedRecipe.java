@@ -41,6 +41,9 @@ final class ResolvedRecipe {
     d.put("packing", data.packing());
     d.put("overlong", key(data.overlong()));
     d.put("shuffle", data.shuffle());
+    if (data.startExamples() > 0) {
+      d.put("start_examples", data.startExamples());
+    }
     TrainingSection training = recipe.training();
     ObjectNode t = out.putObject("training");
     t.put("epochs", training.epochs());

@@ -1,6 +1,7 @@
 package espalier.recipes;
 
 import espalier.adapters.LoadOptions;
+import espalier.adapters.SaveStart;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AtomicFiles;
 import espalier.checkpoints.CheckpointException;
@@ -43,6 +44,10 @@ final class RunFolder {
 
   RunFolder(Path folder) {
     this.folder = folder;
+  }
+
+  /** Makes the folder, if it is not there yet. */
+  void create() {
     try {
       Files.createDirectories(checkpoints());
     } catch (IOException e) {
@@ -71,6 +76,9 @@ final class RunFolder {
   /** The steps of the checkpoints that are there. */
   private NavigableMap<Integer, Path> steps() {
     var found = new TreeMap<Integer, Path>();
+    if (!Files.isDirectory(checkpoints())) {
+      return found;
+    }
     try (DirectoryStream<Path> entries = Files.newDirectoryStream(checkpoints(), PREFIX + "*")) {
       for (Path entry : entries) {
         String number = entry.getFileName().toString().substring(PREFIX.length());
@@ -84,6 +92,12 @@ final class RunFolder {
     return found;
   }
 
+  /** The newest checkpoint, or null if there is none. */
+  @Nullable Path newest() {
+    var newest = steps().lastEntry();
+    return newest == null ? null : newest.getValue();
+  }
+
   void save(
       PretrainedModel model,
       String adapter,
@@ -93,7 +107,7 @@ final class RunFolder {
     Path target = checkpoints().resolve(PREFIX + state.step());
     Path part = checkpoints().resolve("." + PREFIX + state.step() + ".part");
     delete(part);
-    model.saveAdapter(adapter, part);
+    model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
     try (var _ = Scope.open()) {
       SafetensorsWriter.write(part.resolve(OPTIMIZER), optimizer.state());
     }
@@ -130,11 +144,10 @@ final class RunFolder {
 
   /** Puts the newest checkpoint back into model and optimizer. */
   TrainingState resume(PretrainedModel model, String adapter, Optimizer optimizer, int examples) {
-    var newest = steps().lastEntry();
-    if (newest == null) {
+    Path checkpoint = newest();
+    if (checkpoint == null) {
       return TrainingState.START;
     }
-    Path checkpoint = newest.getValue();
     ObjectNode json = state(checkpoint);
     if (json.path("examples").asInt() != examples) {
       throw new RecipeException(
@@ -178,7 +191,7 @@ final class RunFolder {
   void best(PretrainedModel model, String adapter) {
     Path part = checkpoints().resolve(".best.part");
     delete(part);
-    model.saveAdapter(adapter, part);
+    model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
     Path best = best();
     Path old = checkpoints().resolve(".best.old");
     delete(old);

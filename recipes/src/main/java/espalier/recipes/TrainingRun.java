@@ -1,6 +1,9 @@
 package espalier.recipes;
 
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.Attached;
 import espalier.adapters.LoadOptions;
+import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AtomicFiles;
@@ -104,7 +107,6 @@ public final class TrainingRun implements AutoCloseable {
     }
     PretrainedModel model = PretrainedModel.load(recipe.model(), recipe.dtype().type(), progress);
     try {
-      attach(recipe, model, listener);
       model.model().gradientCheckpointing(recipe.training().gradientCheckpointing());
       var encoder =
           new ExampleEncoder(model.tokenizer(), data.trainOn() == DataSection.TrainOn.ALL);
@@ -119,6 +121,7 @@ public final class TrainingRun implements AutoCloseable {
           evaluationRows.isEmpty()
               ? List.of()
               : Examples.encode(evaluationRows, encoder, longest, policy).examples();
+      attach(recipe, model, train.examples(), listener, progress);
       return new TrainingRun(recipe, model, listener, train, evaluation);
     } catch (RuntimeException e) {
       model.close();
@@ -150,7 +153,12 @@ public final class TrainingRun implements AutoCloseable {
     return held.reversed();
   }
 
-  private static void attach(Recipe recipe, PretrainedModel model, RunListener listener) {
+  private static void attach(
+      Recipe recipe,
+      PretrainedModel model,
+      List<Example> examples,
+      RunListener listener,
+      Consumer<String> progress) {
     String from = recipe.from();
     if (from != null) {
       model
@@ -170,10 +178,32 @@ public final class TrainingRun implements AutoCloseable {
               .formatted(first, read.config().peftType(), RecipeSchema.nearest(first, names)));
     }
     read.warnings().forEach(listener::message);
-    model
-        .attach(ADAPTER, read.config(), recipe.training().seed())
-        .warnings()
-        .forEach(listener::message);
+    Attached attached =
+        DataStart.needed(read.config())
+            ? DataStart.again(model, recipe, new RunFolder(recipe.outputFolder()))
+                .orElseGet(
+                    () -> lookAndAttach(recipe, model, read.config(), examples, listener, progress))
+            : model.attach(ADAPTER, read.config(), recipe.training().seed());
+    attached.warnings().forEach(listener::message);
+  }
+
+  private static Attached lookAndAttach(
+      Recipe recipe,
+      PretrainedModel model,
+      AdapterConfig config,
+      List<Example> examples,
+      RunListener listener,
+      Consumer<String> progress) {
+    var trainee = new CausalTrainee(model.model(), model.adapters());
+    var data =
+        new StartData(
+            model.model(),
+            trainee,
+            recipe,
+            examples,
+            padId(model),
+            DataStart.examples(config, recipe));
+    return DataStart.attach(model, config, recipe, data, progress, listener::message);
   }
 
   /** The model with its adapter. */
@@ -184,6 +214,14 @@ public final class TrainingRun implements AutoCloseable {
   /** The examples that are trained on. */
   public Encoded data() {
     return train;
+  }
+
+  /**
+   * Saves the adapter as it starts, to be trained from with {@code adapter: {from: DIR}}. What the
+   * start took out of the base lies beside it, so that loading takes it out again.
+   */
+  public void saveStart(Path to) {
+    model.saveAdapter(ADAPTER, to, SaveStart.AS_TRAINED);
   }
 
   /** Answers to show on the run's page, before and after. */
@@ -198,6 +236,10 @@ public final class TrainingRun implements AutoCloseable {
   }
 
   private int padId() {
+    return padId(model);
+  }
+
+  private static int padId(PretrainedModel model) {
     Tokenizer tokenizer = model.tokenizer();
     return tokenizer.padId().orElse(tokenizer.eosId().orElse(0));
   }
@@ -297,6 +339,7 @@ public final class TrainingRun implements AutoCloseable {
     if (resume && before != null) {
       ResolvedRecipe.requireSame(before, resolved);
     }
+    folder.create();
     AtomicFiles.write(folder.file("recipe.yaml"), resolved);
   }
 

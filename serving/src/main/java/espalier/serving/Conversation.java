@@ -1,12 +1,12 @@
 package espalier.serving;
 
 import espalier.models.KvCache;
+import espalier.models.Model;
 import espalier.models.Task;
+import espalier.nn.Rows;
 import espalier.text.Message;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -28,8 +28,6 @@ public final class Conversation implements AutoCloseable {
   private final List<Message> messages = new ArrayList<>();
   private @Nullable String adapter;
   private @Nullable KvCache cache;
-  private int[] read = new int[0]; // the tokens that the cache holds
-  private List<Object> voice = List.of(); // what was active on the model when it was filled
 
   Conversation(Generator generator) {
     if (generator.model().task() == Task.SEQ_2_SEQ_LM) {
@@ -83,14 +81,9 @@ public final class Conversation implements AutoCloseable {
     Sampling fitting = sampling.maxNewTokens() <= room ? sampling : shorter(sampling, room);
     generator.check(0, prompt.ids(), fitting);
     List<String> names = generator.adapters().of(prompts);
-    KvCache known = known(prompt.ids());
+    KvCache known = known(prompt.ids(), names);
     try {
-      Generation answer =
-          generator.run(prompts, List.of(fitting), names, known, listener).getFirst();
-      int[] all = Arrays.copyOf(prompt.ids(), prompt.ids().length + answer.ids().length);
-      System.arraycopy(answer.ids(), 0, all, prompt.ids().length, answer.ids().length);
-      read = Arrays.copyOf(all, (int) known.length());
-      return answer;
+      return generator.run(prompts, List.of(fitting), names, known, listener).getFirst();
     } catch (RuntimeException | Error e) {
       forget(); // the cache may have stopped between two layers
       throw e;
@@ -103,20 +96,19 @@ public final class Conversation implements AutoCloseable {
         .withMaxNewTokens(room);
   }
 
-  /** The cache, cut to what it has in common with {@code ids}; one token at least stays unread. */
-  private KvCache known(int[] ids) {
-    List<Object> present = generator.adapters().state();
-    if (!voice.equals(present)) {
-      forget();
-      voice = present;
-    }
+  /** The cache, cut to what of it is good for {@code ids}; one token at least stays unread. */
+  private KvCache known(int[] ids, @Nullable List<String> names) {
+    Model model = generator.model();
     KvCache known = cache;
     if (known == null) {
-      known = generator.model().newCache(ids.length + 256);
+      known = model.newCache(ids.length + 256);
       cache = known;
     }
-    int common = Arrays.mismatch(read, ids);
-    known.truncate(Math.min(common < 0 ? read.length : common, ids.length - 1));
+    KvCache held = known;
+    known.truncate(
+        names == null
+            ? model.reusable(held, ids)
+            : ScopedValue.where(Rows.ADAPTERS, names).call(() -> model.reusable(held, ids)));
     return known;
   }
 
@@ -132,15 +124,13 @@ public final class Conversation implements AutoCloseable {
 
   /**
    * Lets another adapter answer from now on. The conversation goes on, but the new adapter reads it
-   * from the start: keys and values of one adapter mean nothing to another.
+   * from the start: keys and values of one adapter mean nothing to another. An activated adapter
+   * takes over what the base has read before its invocation.
    *
-   * @param name an adapter, {@link espalier.nn.Rows#BASE} for none, or null for what is active
+   * @param name an adapter, {@link Rows#BASE} for none, or null for what is active
    */
   public void adapter(@Nullable String name) {
-    if (!Objects.equals(adapter, name)) {
-      adapter = name;
-      forget();
-    }
+    adapter = name;
   }
 
   /** Forgets what was said, but not what the system was told. */
@@ -160,6 +150,5 @@ public final class Conversation implements AutoCloseable {
       cache.close();
       cache = null;
     }
-    read = new int[0];
   }
 }

@@ -62,7 +62,10 @@ final class Decoding implements AutoCloseable {
     }
     Tensor ids = padded(prompts, longest);
     if (model.task() != Task.SEQ_2_SEQ_LM) {
-      return scores(ids);
+      cache.resumeInvocations();
+      Tensor scores = scores(ids);
+      cache.endInvocations();
+      return scores;
     }
     text = Scope.own(ids);
     int[] starts = new int[prompts.size()];

@@ -52,12 +52,6 @@ final class RowAdapters {
     return stack == null || stack.disabled() ? List.of() : stack.active();
   }
 
-  /** What decides the weights that a row meets: it changes when adapters are switched or merged. */
-  List<Object> state() {
-    AdapterStack stack = any();
-    return stack == null ? List.of() : List.of(stack.active(), stack.merged(), stack.disabled());
-  }
-
   /** The stack of one layer with adapters: what is active is so on all of them. */
   private @Nullable AdapterStack any() {
     for (Layer layer : model.layers().values()) {

@@ -2,6 +2,7 @@ package espalier.training;
 
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /** What the loop needs of what it trains. The loop never asks which method or model it is. */
 public interface Trainee {
@@ -15,6 +16,16 @@ public interface Trainee {
 
   /** How many of the labelled tokens were the first choice. Runs without gradients. */
   Judged judge(Batch batch);
+
+  /**
+   * What the method adds to the loss of a step beside the mean over its tokens, or null for
+   * nothing. Asked for once a step, after the forward passes of all its micro-batches.
+   *
+   * @return a scalar with a graph
+   */
+  default @Nullable Tensor penalty() {
+    return null;
+  }
 
   /** The trained parameters by the name under which their optimizer state is kept, in order. */
   Map<String, Tensor> parameters();

@@ -35,7 +35,8 @@ public final class Trainer {
   /**
    * What a step did.
    *
-   * @param loss mean over the step's labelled tokens before the update, nats per token
+   * @param loss mean over the step's labelled tokens before the update, nats per token; without the
+   *     method's {@linkplain Trainee#penalty penalty}, so that methods compare
    * @param gradNorm norm of all gradients together before clipping
    * @param tokens labelled tokens
    */
@@ -71,6 +72,7 @@ public final class Trainer {
         share.backward();
       }
     }
+    addPenalty();
     double norm = clip();
     if (!Double.isFinite(norm)) {
       clearGradients();
@@ -81,6 +83,15 @@ public final class Trainer {
     optimizer.step(factor);
     clearGradients();
     return new Step(loss, norm, tokens);
+  }
+
+  private void addPenalty() {
+    try (var _ = Scope.graph()) {
+      Tensor penalty = model.penalty();
+      if (penalty != null && penalty.requires_grad()) {
+        penalty.backward();
+      }
+    }
   }
 
   private double clip() {

@@ -24,7 +24,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 class TrainerTest {
 
   /** Predicts the next token from the present one alone, through a frozen head. */
-  private static final class Bigram implements Trainee {
+  private static class Bigram implements Trainee {
     final Tensor table;
     final Tensor head;
 
@@ -92,6 +92,52 @@ class TrainerTest {
                 Batch.padded(EXAMPLES.subList(0, 1), 0), Batch.padded(EXAMPLES.subList(1, 4), 0)));
 
     assertThat(two.allclose(one, 1e-6, 1e-6, false)).isTrue();
+  }
+
+  /** Also wants the table small. */
+  private static final class Penalised extends Bigram {
+    int asked;
+
+    @Override
+    public Tensor penalty() {
+      asked++;
+      return table.square().sum();
+    }
+  }
+
+  private static Tensor gradient(Bigram model, List<Batch> batches) {
+    // Plain descent at rate 1, so that the step is the gradient.
+    Tensor before = model.table.detach().clone();
+    try (var sgd = new Sgd(List.of(new ParameterGroup("all", model.parameters(), 1, 0)), 0)) {
+      new Trainer(model, sgd, 0).step(batches, 1);
+    }
+    return before.sub(model.table.detach());
+  }
+
+  @Test
+  void a_penalty_counts_once_a_step_whatever_the_micro_batches() {
+    var batches =
+        List.of(Batch.padded(EXAMPLES.subList(0, 1), 0), Batch.padded(EXAMPLES.subList(1, 4), 0));
+    var model = new Penalised();
+    Tensor twice = model.table.detach().mul(new org.bytedeco.pytorch.Scalar(2));
+
+    Tensor with = gradient(model, batches);
+
+    assertThat(model.asked).isOne();
+    assertThat(with.allclose(gradient(new Bigram(), batches).add(twice), 1e-5, 1e-5, false))
+        .isTrue();
+  }
+
+  @Test
+  void the_loss_that_is_told_is_that_of_the_tokens_alone() {
+    var batches = List.of(Batch.padded(EXAMPLES, 0));
+    var with = new Penalised();
+    var without = new Bigram();
+    try (var one = adamW(with);
+        var other = adamW(without)) {
+      assertThat(new Trainer(with, one, 1).step(batches, 1).loss())
+          .isEqualTo(new Trainer(without, other, 1).step(batches, 1).loss());
+    }
   }
 
   @Test

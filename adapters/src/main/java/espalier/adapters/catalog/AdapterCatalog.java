@@ -4,9 +4,12 @@ import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.abba.AbbaFormat;
+import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
 import espalier.adapters.hirasb.HiraSbFormat;
 import espalier.adapters.lora.LoraFormat;
+import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
@@ -26,7 +29,13 @@ public final class AdapterCatalog {
 
   /** All methods of this library. */
   public static AdapterCatalog standard() {
-    return of(new HiraFormat(), new HiraSbFormat(), new LoraFormat());
+    return of(
+        new AbbaFormat(),
+        new GraloraFormat(),
+        new HiraFormat(),
+        new HiraSbFormat(),
+        new LoraFormat(),
+        new ShiraFormat());
   }
 
   private static AdapterCatalog of(AdapterFormat<?>... all) {

@@ -2,28 +2,28 @@ package espalier.adapters.hira;
 
 import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.addmm_out;
-import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.mm_out;
+import static org.bytedeco.pytorch.global.torch.zeros_like;
 
 import espalier.nn.CustomFunction;
+import espalier.nn.Features;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
-import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Products with a weight that is multiplied entry by entry by a low-rank matrix, W ⊙ PQ, which is
+ * Products with a weight that is multiplied entry by entry by a low-rank matrix, W ⊙ M, which is
  * never kept: one autograd node saves x and the factors and forms the matrix again in backward.
  *
  * <pre>
- *     E = W ⊙ (1 + PQ)     y = x Eᵀ     dx = g E     G = (gᵀ x) ⊙ W     dP = G Qᵀ     dQ = Pᵀ G
+ *     M = PQ     E = W ⊙ (1 + M)     y = x Eᵀ     dx = g E     G = (gᵀ x) ⊙ W
+ *     dP = G Qᵀ     dQ = Pᵀ G
  * </pre>
  *
  * <p>In float32 the matrix goes by blocks of rows, so that the scratch stays small. In half
@@ -54,11 +54,11 @@ public final class Hadamard {
   }
 
   /**
-   * The layer's output and the branch together: x Wᵀ + bias + x (W ⊙ PQ)ᵀ.
+   * The layer's output and the branch together: x Wᵀ + bias + x (W ⊙ M)ᵀ.
    *
    * @param x [..., n]
-   * @param p [m, r]
-   * @param q [r, n]
+   * @param p [m, r], or [b, r, m/b] for a modulation by a grid of b × b blocks
+   * @param q [r, n], or [b, n/b, r]
    * @return [..., m]
    */
   public static Tensor whole(Linear layer, Tensor x, Tensor p, Tensor q) {
@@ -68,13 +68,13 @@ public final class Hadamard {
     return new Hadamard(layer, true, BLOCK).apply(x, p, q);
   }
 
-  /** The branch alone: x (W ⊙ PQ)ᵀ, in the dtype of x. */
+  /** The branch alone: x (W ⊙ M)ᵀ, in the dtype of x. */
   public static Tensor branch(Linear layer, Tensor x, Tensor p, Tensor q) {
     return new Hadamard(layer, false, BLOCK).apply(x, p, q);
   }
 
   Tensor apply(Tensor x, Tensor p, Tensor q) {
-    Tensor flat = x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
+    Tensor flat = Features.rows(x);
     List<Tensor> inputs = List.of(flat, p, q);
     boolean oneToken = flat.size(0) == 1 && !CustomFunction.needed(inputs);
     boolean[] wanted = {flat.requires_grad(), p.requires_grad(), q.requires_grad()};
@@ -91,13 +91,7 @@ public final class Hadamard {
                   : forward(flat, p, q);
             },
             (g, saved) -> emulated ? wideBackward(g, saved, wanted) : backward(g, saved, wanted));
-    if (x.dim() == 2) {
-      return y;
-    }
-    long[] shape = new long[(int) x.dim()];
-    Arrays.setAll(shape, i -> x.size(i));
-    shape[shape.length - 1] = w.size(0);
-    return y.view(shape);
+    return Features.shaped(y, x);
   }
 
   private Tensor forward(Tensor x, Tensor p, Tensor q) {
@@ -107,15 +101,18 @@ public final class Hadamard {
     if (half) {
       Tensor delta = w.new_empty(m, w.size(1));
       blocks(
+          Modulation.of(p, q).together(),
           (from, length) ->
               delta.narrow(0, from, length).copy_(matrix(w, p, q, from, length, false)));
       return withBase ? layer.base(x).addmm_(x, delta.t()) : x.mm(delta.t());
     }
-    if (rows >= m) {
+    long together = Modulation.of(p, q).together();
+    if (rows >= m && together >= m) {
       return product(x, matrix(w, p, q, 0, m, withBase), bias);
     }
     Tensor y = x.new_empty(x.size(0), m);
     blocks(
+        together,
         (from, length) -> {
           Tensor e = matrix(w, p, q, from, length, withBase).t();
           Tensor part = y.narrow(1, from, length);
@@ -132,23 +129,27 @@ public final class Hadamard {
     return bias == null ? x.mm(e.t()) : addmm(bias, x, e.t());
   }
 
-  /** Rows of W ⊙ PQ, or of W ⊙ (1 + PQ), in float32 or wider. */
+  /** Rows of W ⊙ M, or of W ⊙ (1 + M), in float32 or wider. */
   private static Tensor matrix(
       Tensor w, Tensor p, Tensor q, long from, long length, boolean plusOne) {
-    ScalarType wide =
-        w.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
-    Tensor m = p.narrow(0, from, length).to(wide).mm(q.to(wide));
+    Tensor m = Modulation.of(p, q).to(wideOf(w)).rows(from, length);
     return (plusOne ? m.add_(new Scalar(1)) : m).mul_(w.narrow(0, from, length));
+  }
+
+  private static ScalarType wideOf(Tensor w) {
+    return w.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
   }
 
   private interface Block {
     void at(long from, long length);
   }
 
-  private void blocks(Block body) {
-    for (long from = 0; from < out; from += rows) {
+  /** Goes through the rows, none of the ranges reaching over a multiple of {@code together}. */
+  private void blocks(long together, Block body) {
+    for (long from = 0, length; from < out; from += length) {
+      length = Math.min(rows, together - from % together);
       try (var _ = new PointerScope()) {
-        body.at(from, Math.min(rows, out - from));
+        body.at(from, length);
       }
     }
   }
@@ -172,13 +173,14 @@ public final class Hadamard {
     Tensor q = saved.get(2);
     Tensor weight = saved.get(3);
     boolean factors = wanted[1] || wanted[2];
-    ScalarType wide =
-        weight.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+    ScalarType wide = wideOf(weight);
+    Modulation modulation = Modulation.of(p, q).to(wide);
     Tensor dx = wanted[0] && !half ? x.new_zeros(x.size(0), x.size(1)) : null;
     Tensor e = wanted[0] && half ? weight.new_empty(weight.size(0), weight.size(1)) : null;
-    Tensor dp = p.new_empty(p.size(0), p.size(1));
-    Tensor dq = q.to(wide).new_zeros(q.size(0), q.size(1));
+    Tensor dp = zeros_like(p.to(wide));
+    Tensor dq = zeros_like(q.to(wide));
     blocks(
+        modulation.together(),
         (from, length) -> {
           Tensor part = g.narrow(1, from, length);
           if (dx != null) {
@@ -188,34 +190,19 @@ public final class Hadamard {
           }
           if (factors) {
             Tensor gm = part.t().mm(x).to(wide).mul_(weight.narrow(0, from, length));
-            dp.narrow(0, from, length).copy_(gm.mm(q.to(wide).t()));
-            dq.addmm_(p.narrow(0, from, length).to(wide).t(), gm);
+            modulation.backward(from, gm, dp, dq);
           }
         });
     Tensor toX = e == null ? dx : g.mm(e);
     return Arrays.asList(
-        toX, wanted[1] ? dp : null, wanted[2] ? dq.to(q.scalar_type().intern()) : null);
+        toX,
+        wanted[1] ? dp.to(p.scalar_type().intern()) : null,
+        wanted[2] ? dq.to(q.scalar_type().intern()) : null);
   }
 
-  /**
-   * One token: x Wᵀ and the r rows of (Q ⊙ x) Wᵀ in one product, which reads W once and forms no
-   * matrix of its size; then y = first row + Σ P[:, k] ⊙ row k.
-   */
   private Tensor token(Tensor x, Tensor p, Tensor q) {
-    var rows = new TensorVector();
-    rows.push_back(x);
-    rows.push_back(q.mul(x).to(x.scalar_type().intern()));
-    Tensor products = cat(rows, 0).mm(w.t()); // [r + 1, m]
-    Tensor branch =
-        products
-            .narrow(0, 1, q.size(0))
-            .mul(p.t())
-            .sum(new long[] {0}, true, new ScalarTypeOptional());
-    if (!withBase) {
-      return branch.to(x.scalar_type().intern());
-    }
-    Tensor y = branch.add_(products.narrow(0, 0, 1));
-    Tensor bias = layer.bias();
+    Tensor y = Modulation.of(p, q).token(w, x, withBase);
+    Tensor bias = withBase ? layer.bias() : null;
     return (bias == null ? y : y.add_(bias)).to(x.scalar_type().intern());
   }
 

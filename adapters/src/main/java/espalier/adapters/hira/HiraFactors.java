@@ -1,6 +1,7 @@
 package espalier.adapters.hira;
 
 import espalier.nn.Init;
+import espalier.nn.Linear;
 import java.util.stream.LongStream;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -8,8 +9,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * First values of the two factors, float32, drawn in the reference's order.
  *
- * @param a [r, in] or [r, in, k...]
- * @param b [out, r] or [out, r, 1...]
+ * @param a [r, in], [r, in, k...], or [blocks, in / blocks, r]
+ * @param b [out, r], [out, r, 1...], or [blocks, r, out / blocks]
  */
 record HiraFactors(Tensor a, Tensor b) {
 
@@ -26,6 +27,22 @@ record HiraFactors(Tensor a, Tensor b) {
     };
   }
 
+  /** First values on a linear layer, in blocks where the config asks for them. */
+  static HiraFactors draw(HiraConfig config, Init init, Linear layer, int r) {
+    int side = config.blocks();
+    if (side == 1) {
+      return draw(config, init, new long[] {r, layer.in()}, new long[] {layer.out(), r});
+    }
+    long in = layer.in() / side;
+    long[] a = {side, in, r};
+    long[] b = {side, r, layer.out() / side};
+    return switch (config.init()) {
+      case UNSET -> new HiraFactors(init.normal(1, a), init.normal(1, b));
+      case GAUSSIAN -> new HiraFactors(init.normal(1.0 / r, a), init.zero(b));
+      case UNIFORM -> new HiraFactors(init.kaimingUniform(in, a), init.zero(b));
+    };
+  }
+
   private static long fanIn(long[] shape) {
     return LongStream.of(shape).skip(1).reduce(1, (x, y) -> x * y);
   }
@@ -35,10 +52,14 @@ record HiraFactors(Tensor a, Tensor b) {
    * so the shapes in the file decide.
    */
   static boolean accept(@Nullable Tensor own, String name, long[] shape) {
+    return accept(own, shape, name.endsWith("A") ? 0 : 1);
+  }
+
+  /** The same, where {@code rank} is the dimension that the file decides on. */
+  static boolean accept(@Nullable Tensor own, long[] shape, int rank) {
     if (own == null || own.dim() != shape.length) {
       return false;
     }
-    int rank = name.endsWith("A") ? 0 : 1;
     for (int i = 0; i < shape.length; i++) {
       if (i != rank && own.size(i) != shape[i]) {
         return false;
@@ -48,10 +69,13 @@ record HiraFactors(Tensor a, Tensor b) {
   }
 
   static void requireOneRank(Tensor a, Tensor b) {
-    if (a.size(0) != b.size(1)) {
+    requireOneRank(a.size(0), b.size(1));
+  }
+
+  static void requireOneRank(long a, long b) {
+    if (a != b) {
       throw new IllegalArgumentException(
-          "A has rank %d but B has rank %d; both come from one file"
-              .formatted(a.size(0), b.size(1)));
+          "A has rank %d but B has rank %d; both come from one file".formatted(a, b));
     }
   }
 }

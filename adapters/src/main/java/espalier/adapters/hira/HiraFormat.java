@@ -32,6 +32,7 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
         in.number("hira_dropout", 0),
         init(in),
         in.integersByPath("rank_pattern"),
+        in.integer("hira_blocks", 1),
         false);
   }
 
@@ -57,6 +58,9 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
         .put("r", config.r())
         .put("hira_dropout", config.dropout())
         .put("rank_pattern", config.rankPattern());
+    if (config.blocks() != 1) { // the reference stumbles over a field that it does not know
+      out.put("hira_blocks", config.blocks());
+    }
     switch (config.init()) {
       case UNIFORM -> out.put("init_weights", true);
       case UNSET -> out.put("init_weights", false);

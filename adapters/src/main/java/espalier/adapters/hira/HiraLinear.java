@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
@@ -7,25 +8,28 @@ import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
 
 /**
  * HiRA on a linear layer: ΔW = W ⊙ BA, a low-rank factor spread over the base weight by the
- * Hadamard product.
+ * Hadamard product. With {@code hira_blocks} the factor is one for each block of a grid (BHRA).
  *
  * @see <a href="https://openreview.net/pdf?id=TwJrTz9cRS">HiRA, ICLR 2025</a>
+ * @see <a href="https://arxiv.org/abs/2509.21637">BHRA</a>
  */
 public final class HiraLinear extends Adapter {
 
   private final Linear layer;
   private final double dropout;
-  private final Tensor a; // [r, in]
-  private final Tensor b; // [out, r]
+  private final int blocks; // a side
+  private final Tensor a; // [r, in], or [blocks, in / blocks, r]
+  private final Tensor b; // [out, r], or [blocks, r, out / blocks]
 
   HiraLinear(HiraConfig config, Linear layer, int r, Init init) {
     this.layer = layer;
     dropout = config.dropout();
-    var factors =
-        HiraFactors.draw(config, init, new long[] {r, layer.in()}, new long[] {layer.out(), r});
+    blocks = config.blocks();
+    HiraFactors factors = HiraFactors.draw(config, init, layer, r);
     a = parameter("hira_A", factors.a());
     b = parameter("hira_B", factors.b());
   }
@@ -48,26 +52,36 @@ public final class HiraLinear extends Adapter {
     return y.add(Hadamard.branch(layer, kept, b, times(a, scale())));
   }
 
-  /** B·A in the orientation of the stored weight, without the weight. */
+  /** The modulation in the orientation of the stored weight, without the weight. */
   public Tensor modulation() {
-    Tensor m = times(wide(b).matmul(wide(a)), scale());
-    return layer.transposed() ? m.t() : m;
+    return layer.transposed() ? logical().t() : logical();
+  }
+
+  private Tensor logical() {
+    Modulation m = Modulation.of(wide(b), times(wide(a), scale()));
+    var rows = new TensorVector();
+    for (long from = 0; from < layer.out(); from += m.together()) {
+      rows.push_back(m.rows(from, m.together()));
+    }
+    return cat(rows, 0);
   }
 
   @Override
   public Tensor deltaWeight() {
-    Tensor m = modulation();
-    return (layer.transposed() ? m.t() : m).mul(wide(layer.originalWeight()));
+    return logical().mul(wide(layer.originalWeight()));
   }
 
   @Override
   public boolean accepts(String name, long[] shape) {
-    return HiraFactors.accept(state().get(name), name, shape);
+    return blocks == 1
+        ? HiraFactors.accept(state().get(name), name, shape)
+        : HiraFactors.accept(state().get(name), shape, name.endsWith("A") ? 2 : 1)
+            && shape[name.endsWith("A") ? 2 : 1] % blocks == 0;
   }
 
   @Override
   public void load(Map<String, Tensor> saved) {
     super.load(saved);
-    HiraFactors.requireOneRank(a, b);
+    HiraFactors.requireOneRank(a.size(blocks == 1 ? 0 : 2), b.size(1));
   }
 }

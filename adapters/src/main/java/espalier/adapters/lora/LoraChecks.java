@@ -73,6 +73,19 @@ final class LoraChecks {
     }
   }
 
+  static void evenRank(Violations wrong, LoraInit init, int r, PathMap<Integer> ranks) {
+    if (!(init instanceof LoraInit.Orthogonal)) {
+      return;
+    }
+    String rule = "but init_lora_weights orthogonal halves the rank; give an even one";
+    wrong.unless(r % 2 == 0, "r is %d " + rule, r);
+    ranks
+        .entries()
+        .forEach(
+            (key, rank) ->
+                wrong.unless(rank % 2 == 0, "rank_pattern has %d for %s " + rule, rank, key));
+  }
+
   static void variant(Violations wrong, LoraVariant variant) {
     switch (variant) {
       case LoraVariant.Velora(int groups, double scale, String init) ->
@@ -139,6 +152,9 @@ final class LoraChecks {
             "init_lora_weights mica and %s exclude each other; choose one",
             variant.field())
         .unless(
+            !(variant instanceof LoraVariant.Bdlora) || startsPlainly(init),
+            "use_bdlora draws its own factors; set init_lora_weights to true, false or gaussian")
+        .unless(
             !dora || !loraBias, "use_dora and lora_bias exclude each other; turn one of them off")
         .unless(
             !dora || megatron.config() == null,
@@ -150,6 +166,13 @@ final class LoraChecks {
             megatron.config() == null || megatron.core().startsWith("megatron."),
             "megatron_core is %s but a module of megatron is needed, such as megatron.core",
             megatron.core());
+  }
+
+  private static boolean startsPlainly(LoraInit init) {
+    return switch (init) {
+      case LoraInit.Uniform(), LoraInit.Unset(), LoraInit.Gaussian() -> true;
+      default -> false;
+    };
   }
 
   static void replication(Violations wrong, @Nullable List<List<Integer>> ranges) {

@@ -1,6 +1,8 @@
 package espalier.adapters.lora;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterContents;
+import espalier.adapters.AdapterException;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.PathMap;
@@ -12,9 +14,12 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
+import espalier.nn.Linear;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -69,6 +74,7 @@ public record LoraConfig(
     LoraChecks.numbers(wrong, r, alpha, dropout, rankPattern, qaloraGroupSize);
     LoraChecks.targets(wrong, targets);
     LoraChecks.init(wrong, init);
+    LoraChecks.evenRank(wrong, init, r, rankPattern);
     LoraChecks.variant(wrong, variant);
     LoraChecks.together(wrong, init, variant, loraBias, megatron);
     LoraChecks.replication(wrong, layerReplication);
@@ -127,6 +133,33 @@ public record LoraConfig(
   }
 
   @Override
+  public boolean unrepeatableStart() {
+    return init.unrepeatable();
+  }
+
+  @Override
+  public @Nullable String withoutStartRefusal() {
+    return MutatedStart.refusal(this);
+  }
+
+  @Override
+  public AdapterContents withoutStart(Map<String, Tensor> trained, Map<String, Tensor> initial) {
+    return init.takenOut()
+        ? MutatedStart.subtract(this, trained, initial)
+        : new AdapterContents(this, trained);
+  }
+
+  @Override
+  public @Nullable Tensor penalty(Collection<Adapter> adapters) {
+    return LoraPenalty.of(variant, adapters);
+  }
+
+  @Override
+  public boolean readsPadding() {
+    return variant instanceof LoraVariant.Velora velora && !velora.init().equals("random");
+  }
+
+  @Override
   public List<String> warnings(Adaptable layer) {
     var warnings = new ArrayList<String>();
     if (loraBias && layer.bias() == null) {
@@ -138,6 +171,32 @@ public record LoraConfig(
     if (layer instanceof Embedding && dropout > 0) {
       warnings.add("lora_dropout has no effect on an embedding");
     }
+    if (init instanceof LoraInit.Loftq && scalingAt("") != 1) {
+      warnings.add(
+          "loftq fits what quantising loses for a scaling of 1 but the scaling is %s; set lora_alpha to r"
+              .formatted(scalingAt("")));
+    }
+    return warnings;
+  }
+
+  @Override
+  public void requireBeside(String name, AdapterConfig other) {
+    boolean alike = other instanceof LoraConfig lora && lora.variant() instanceof LoraVariant.Kasa;
+    if (variant instanceof LoraVariant.Kasa && !alike) {
+      throw new AdapterException(
+          "kasa_config changes the base for good, so such an adapter can not be on one model with %s, which has none; delete one of them first"
+              .formatted(name));
+    }
+  }
+
+  @Override
+  public List<String> warnings(Adaptable layer, Adapter made) {
+    var warnings = new ArrayList<>(warnings(layer));
+    if (init instanceof LoraInit.LoraGa && layer instanceof Linear && made.residual() == null) {
+      warnings.add(
+          "init_lora_weights is lora_ga but no gradient was estimated, so it starts as with true;"
+              + " attach with what LoraGa.preprocess prepared");
+    }
     return warnings;
   }
 
@@ -146,6 +205,13 @@ public record LoraConfig(
     var warnings = new ArrayList<String>();
     others.forEach(
         (name, other) -> {
+          if (variant instanceof LoraVariant.Kasa
+              && other instanceof LoraConfig lora
+              && !(lora.r() == r && lora.rankPattern().equals(rankPattern))) {
+            warnings.add(
+                "r differs from that of %s, so the base loses more than one of the two was trained with"
+                    .formatted(name));
+          }
           if (changesBase() || (other instanceof LoraConfig lora && lora.changesBase())) {
             warnings.add(
                 ("the base is not the one that both adapters were trained on: %s or this one starts"
@@ -157,9 +223,6 @@ public record LoraConfig(
   }
 
   private boolean changesBase() {
-    return switch (init) {
-      case LoraInit.Pissa(), LoraInit.FastPissa(_), LoraInit.Olora(), LoraInit.Corda _ -> true;
-      default -> false;
-    };
+    return init.takenOut();
   }
 }

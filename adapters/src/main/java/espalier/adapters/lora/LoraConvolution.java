@@ -16,7 +16,7 @@ import org.jspecify.annotations.Nullable;
  * LoRA on a convolution: A is a convolution to r channels that moves as the base does, B one of
  * kernel size 1 from there.
  */
-public final class LoraConvolution extends Adapter {
+public class LoraConvolution extends Adapter {
 
   private final Convolution layer;
   private final double scaling;
@@ -45,19 +45,43 @@ public final class LoraConvolution extends Adapter {
   }
 
   @Override
-  public Convolution layer() {
+  public final Convolution layer() {
     return layer;
   }
 
   /** The factor on what B gives. */
-  public double scaling() {
+  public final double scaling() {
     return scaling * scale();
+  }
+
+  /** A [r, in, k...]. */
+  final Tensor a() {
+    return a;
+  }
+
+  /** B [out, r / groups, 1...]. */
+  final Tensor b() {
+    return b;
   }
 
   @Override
   public Tensor forward(Tensor x, Tensor y) {
-    ScalarType dtype = x.scalar_type().intern();
-    Tensor kept = dropout > 0 && training() ? dropout(x, dropout, true) : x;
+    return plus(y, dropped(x));
+  }
+
+  /** Whether the branch sees another input than the base. */
+  final boolean dropping() {
+    return dropout > 0 && training();
+  }
+
+  /** The input of the branch: x, or in training what dropout leaves of it. */
+  final Tensor dropped(Tensor x) {
+    return dropping() ? dropout(x, dropout, true) : x;
+  }
+
+  /** y and the branch of {@code kept}, in a tensor of its own. */
+  final Tensor plus(Tensor y, Tensor kept) {
+    ScalarType dtype = kept.scalar_type().intern();
     Tensor h = convolve(kept, a.to(dtype), null, layer.geometry().ungrouped());
     Tensor branch = convolve(h, b.to(dtype), bias == null ? null : bias.to(dtype), point());
     return y.add(branch, new Scalar(scaling())).to(y.scalar_type().intern());

@@ -6,7 +6,7 @@ import espalier.nn.Init;
 import org.bytedeco.pytorch.Tensor;
 
 /** LoRA on an embedding: the row of token t gains s·B·A[:, t]. Dropout has no place here. */
-public final class LoraEmbedding extends Adapter {
+public class LoraEmbedding extends Adapter {
 
   private final Embedding layer;
   private final double scaling;
@@ -16,24 +16,32 @@ public final class LoraEmbedding extends Adapter {
   LoraEmbedding(LoraConfig config, Embedding layer, String path, Init init) {
     this.layer = layer;
     scaling = config.scalingAt(path);
-    int r = config.rankAt(path);
-    long v = layer.vocabulary();
-    long d = layer.width();
-    Tensor freshA = init.normal(1, r, v);
-    Tensor freshB = init.normal(1, d, r);
-    boolean unset = config.init() instanceof LoraInit.Unset;
-    a = parameter("lora_embedding_A", unset ? freshA : init.zero(r, v));
-    b = parameter("lora_embedding_B", unset ? freshB : init.normal(1, d, r));
+    LoraFactors factors = LoraStart.of(config, layer, path, init);
+    a = parameter("lora_embedding_A", factors.a());
+    b =
+        factors.frozenB()
+            ? constant("lora_embedding_B", factors.b())
+            : parameter("lora_embedding_B", factors.b());
   }
 
   @Override
-  public Embedding layer() {
+  public final Embedding layer() {
     return layer;
   }
 
   /** The factor on B·A. */
-  public double scaling() {
+  public final double scaling() {
     return scaling * scale();
+  }
+
+  /** A [r, V]. */
+  final Tensor a() {
+    return a;
+  }
+
+  /** B [D, r]. */
+  final Tensor b() {
+    return b;
   }
 
   @Override

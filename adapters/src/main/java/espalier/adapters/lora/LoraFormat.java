@@ -7,6 +7,7 @@ import espalier.adapters.ConfigFields;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
 import espalier.nn.Adaptable;
+import espalier.nn.Layer;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -137,6 +138,16 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
       ranges.add(List.copyOf(bounds));
     }
     return ranges;
+  }
+
+  // Files of older writers have the magnitude as the weight of a layer of its own.
+  @Override
+  public List<String> alternativeKeys(String path, String prefix, String name) {
+    var keys = new ArrayList<>(AdapterFormat.super.alternativeKeys(path, prefix, name));
+    if (name.equals(Magnitude.NAME)) {
+      keys.add(Layer.join(prefix, name + ".weight"));
+    }
+    return keys;
   }
 
   @Override

@@ -7,6 +7,25 @@ import org.jspecify.annotations.Nullable;
  */
 public sealed interface LoraInit {
 
+  /**
+   * Whether the first factors are taken out of the base, so that the base has W − s·B·A and adding
+   * them back gives W.
+   */
+  default boolean takenOut() {
+    return switch (this) {
+      case Pissa(), FastPissa _, Olora(), Corda _, LoraGa _ -> true;
+      case Uniform(), Unset(), Gaussian(), Orthogonal(), Mica(), Eva _, Loftq _ -> false;
+    };
+  }
+
+  /**
+   * Whether the start draws or saw data, so that putting the adapter on the untouched base again,
+   * as loading does, can not repeat it.
+   */
+  default boolean unrepeatable() {
+    return takenOut() && !(this instanceof Pissa) && !(this instanceof Olora);
+  }
+
   /** A uniform in ±1/√fan_in, B zero: {@code true}. */
   record Uniform() implements LoraInit {}
 
@@ -51,7 +70,17 @@ public sealed interface LoraInit {
       boolean verbose,
       boolean halfCovariance,
       boolean pruneFields)
-      implements LoraInit {}
+      implements LoraInit {
+
+    /** The prepared singular values, [r]. */
+    public static final String VALUES = "eigens.S_WC";
+
+    /** The prepared left vectors, [out, r]. */
+    public static final String LEFT = "eigens.U_WC";
+
+    /** The prepared right vectors with the covariance taken back, [in, r]. */
+    public static final String RIGHT = "eigens.V_WC";
+  }
 
   /**
    * Principal components of the inputs, with ranks shared out by explained variance.
@@ -71,6 +100,10 @@ public sealed interface LoraInit {
       boolean whiten,
       boolean adjustScaling)
       implements LoraInit {
+
+    /** The prepared components of a layer's inputs, [r, in]. */
+    public static final String COMPONENTS = "eva_components";
+
     /** The values of the paper. */
     public static Eva defaults() {
       return new Eva(2, 0.99, true, -100, false, true);
@@ -93,6 +126,10 @@ public sealed interface LoraInit {
    * @param stableGamma divisor of the stable scale
    */
   record LoraGa(Direction direction, Scale scale, int stableGamma) implements LoraInit {
+
+    /** The prepared gradient of a layer's weight, [out, in]. */
+    public static final String GRADIENT = "_peft_loraga_grad";
+
     /** The values of the paper. */
     public static LoraGa defaults() {
       return new LoraGa(Direction.AR_B2R, Scale.STABLE, 16);

@@ -28,31 +28,27 @@ final class LoraLayers {
     return switch (config.variant()) {
       case LoraVariant.Plain() ->
           new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
-      case LoraVariant.Dora() -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Velora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Alora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Monteclora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Bdlora _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Arrow _ -> throw LoraSupport.absent(config.variant(), layer, path);
-      case LoraVariant.Kasa _ -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Dora() -> new DoraLinear(config, layer, path, init);
+      case LoraVariant.Velora velora -> new VeloraLinear(config, velora, layer, path, init);
+      case LoraVariant.Alora alora -> new AloraLinear(config, alora, layer, path, init);
+      case LoraVariant.Monteclora own -> new MontecloraLinear(config, own, layer, path, init);
+      case LoraVariant.Bdlora bd -> BlockDiagonal.create(config, bd, layer, path, init);
+      case LoraVariant.Arrow arrow -> new ArrowLinear(config, arrow, layer, path, init);
+      case LoraVariant.Kasa _ -> new KasaLinear(config, layer, path, init);
       case LoraVariant.Qalora() -> throw LoraSupport.absent(config.variant(), layer, path);
     };
   }
 
   private static Adapter onEmbedding(LoraConfig config, Embedding layer, String path, Init init) {
     return config.variant() instanceof LoraVariant.Dora
-        ? dora(config, layer, path)
+        ? new DoraEmbedding(config, layer, path, init)
         : new LoraEmbedding(config, layer, path, init);
   }
 
   private static Adapter onConvolution(
       LoraConfig config, Convolution layer, String path, Init init) {
     return config.variant() instanceof LoraVariant.Dora
-        ? dora(config, layer, path)
+        ? new DoraConvolution(config, layer, path, init)
         : new LoraConvolution(config, layer, path, init);
-  }
-
-  private static Adapter dora(LoraConfig config, Adaptable layer, String path) {
-    throw LoraSupport.absent(config.variant(), layer, path);
   }
 }

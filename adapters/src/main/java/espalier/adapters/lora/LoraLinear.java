@@ -5,7 +5,9 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
 import espalier.nn.Linear;
+import espalier.nn.Scope;
 import java.util.List;
+import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -13,7 +15,7 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * LoRA on a linear layer: y = W x + s·B·A·x, with s = alpha / r or alpha / √r. A variant is a
- * subclass that overrides what it computes otherwise; then it overrides {@link #first} and {@link
+ * subclass that overrides what it computes otherwise: {@link #hidden}, or {@link #first} and {@link
  * #forward} both.
  *
  * @see <a href="https://arxiv.org/abs/2106.09685">LoRA: Low-Rank Adaptation</a>
@@ -26,6 +28,8 @@ public class LoraLinear extends Adapter {
   private final Tensor a; // [r, in]
   private final Tensor b; // [out, r]
   private final @Nullable Tensor bias; // [out]
+  private @Nullable LoraRows joined; // of the last mixed batch that began with this adapter
+  private final Map<String, Tensor> initial;
 
   LoraLinear(LoraConfig config, Linear layer, String path, LoraFactors factors) {
     this.layer = layer;
@@ -39,6 +43,36 @@ public class LoraLinear extends Adapter {
     bias = factors.bias() == null ? null : parameter("lora_B.bias", factors.bias());
     if (factors.residual() != null) {
       leaves(factors.residual());
+    }
+    initial =
+        factors.residual() != null && config.init().takenOut()
+            ? Map.of(
+                "lora_A.weight",
+                Scope.own(factors.a().clone()),
+                "lora_B.weight",
+                Scope.own(factors.b().clone()))
+            : Map.of();
+  }
+
+  @Override
+  public final Map<String, Tensor> initial() {
+    return initial;
+  }
+
+  @Override
+  public final @Nullable Tensor takenOut() {
+    Tensor firstA = initial.get("lora_A.weight");
+    Tensor firstB = initial.get("lora_B.weight");
+    return firstA == null || firstB == null ? null : times(firstB.matmul(firstA), scaling);
+  }
+
+  @Override
+  public void close() {
+    super.close();
+    initial.values().forEach(Tensor::close);
+    if (joined != null) {
+      joined.close();
+      joined = null;
     }
   }
 
@@ -69,7 +103,7 @@ public class LoraLinear extends Adapter {
     Tensor rows = rows(x);
     Tensor y = layer.base(rows);
     ScalarType dtype = y.scalar_type().intern();
-    y.addmm_(hidden(rows), b.to(dtype).t(), one(), new Scalar(scaling()));
+    y.addmm_(hidden(dropped(rows)), b.to(dtype).t(), one(), new Scalar(scaling()));
     if (bias != null) {
       y.add_(bias.to(dtype), new Scalar(scaling()));
     }
@@ -79,22 +113,51 @@ public class LoraLinear extends Adapter {
   @Override
   public Tensor forward(Tensor x, Tensor y) {
     ScalarType dtype = y.scalar_type().intern();
-    Tensor h = hidden(rows(x)).to(dtype);
+    Tensor h = hidden(dropped(rows(x))).to(dtype);
     Tensor sum = addmm(rows(y), h, b.to(dtype).t(), one(), new Scalar(scaling()));
     return shaped(bias == null ? sum : sum.add_(bias.to(dtype), new Scalar(scaling())), x);
   }
 
-  // The factors are cast and not x: they are small and x is not.
-  private Tensor hidden(Tensor rows) {
-    Tensor kept = dropout > 0 && training() ? dropout(rows, dropout, true) : rows;
-    return kept.matmul(a.to(rows.scalar_type().intern()).t());
+  /** The input of the branch: x, or in training what dropout leaves of it. */
+  final Tensor dropped(Tensor rows) {
+    return dropping() ? dropout(rows, dropout, true) : rows;
+  }
+
+  /** Whether the branch sees another input than the base. */
+  final boolean dropping() {
+    return dropout > 0 && training();
+  }
+
+  /** From the input of the branch [T, in] to the rank, [T, r]. */
+  Tensor hidden(Tensor kept) {
+    return product(kept, a);
+  }
+
+  /** A as the matrix [r, in] that merging multiplies by. */
+  Tensor wideA() {
+    return wide(a);
+  }
+
+  /** B as the matrix [out, r] that merging multiplies by. */
+  Tensor wideB() {
+    return wide(b);
+  }
+
+  /** x Fᵀ in the dtype of x. The factor is cast and not x: it is small and x is not. */
+  static Tensor product(Tensor rows, Tensor factor) {
+    return rows.matmul(factor.to(rows.scalar_type().intern()).t());
   }
 
   @Override
   public Tensor forwardRows(Tensor x, Tensor y, List<Adapter> adapters, int[] choice) {
-    return getClass() == LoraLinear.class
-        ? LoraRows.forward(x, y, adapters.stream().map(LoraLinear.class::cast).toList(), choice)
-        : super.forwardRows(x, y, adapters, choice); // a variant computes something else
+    if (getClass() != LoraLinear.class) {
+      return super.forwardRows(x, y, adapters, choice); // a variant computes something else
+    }
+    List<LoraLinear> loras = adapters.stream().map(LoraLinear.class::cast).toList();
+    synchronized (this) { // batches may be decoded side by side
+      joined = LoraRows.of(joined, loras, choice, x.scalar_type().intern());
+      return joined.forward(x, y);
+    }
   }
 
   @Nullable Tensor bias() {
@@ -103,20 +166,23 @@ public class LoraLinear extends Adapter {
 
   @Override
   public Tensor deltaWeight() {
-    return times(wide(b).matmul(wide(a)), scaling());
+    return times(wideB().matmul(wideA()), scaling());
   }
 
   @Override
   public Tensor mergedInto(Tensor weight) {
+    return sum(weight).to(weight.scalar_type().intern());
+  }
+
+  /** The weight and s·B·A, float32 or wider, in a tensor of its own. */
+  final Tensor sum(Tensor weight) {
     Tensor w = wide(weight);
-    Tensor bw = b.to(w.scalar_type().intern());
-    Tensor aw = a.to(w.scalar_type().intern());
+    Tensor bw = wideB().to(w.scalar_type().intern());
+    Tensor aw = wideA().to(w.scalar_type().intern());
     var s = new Scalar(scaling());
-    Tensor sum =
-        layer.transposed() // computed as it is stored, so that the layout stays
-            ? addmm(w.t(), aw.t(), bw.t(), one(), s).t()
-            : addmm(w, bw, aw, one(), s);
-    return sum.to(weight.scalar_type().intern());
+    return layer.transposed() // computed as it is stored, so that the layout stays
+        ? addmm(w.t(), aw.t(), bw.t(), one(), s).t()
+        : addmm(w, bw, aw, one(), s);
   }
 
   @Override
@@ -131,6 +197,11 @@ public class LoraLinear extends Adapter {
         : null;
   }
 
+  /** The same numbers in float32 at least. */
+  static Tensor widened(Tensor tensor) {
+    return wide(tensor);
+  }
+
   static Scalar one() {
     return new Scalar(1);
   }
@@ -139,7 +210,8 @@ public class LoraLinear extends Adapter {
     return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
   }
 
-  private Tensor shaped(Tensor rows, Tensor x) {
+  /** Rows [n, out] in the shape of x but for its last dimension. */
+  final Tensor shaped(Tensor rows, Tensor x) {
     if (x.dim() == 2) {
       return rows;
     }

@@ -105,11 +105,6 @@ final class LoraSupport {
     };
   }
 
-  static UnsupportedAdapterException absent(LoraInit init, Adaptable layer, String path) {
-    return refuse(
-        layer, path, "init_lora_weights " + LoraFormat.word(init), "use true, false or gaussian");
-  }
-
   static UnsupportedAdapterException absent(LoraVariant variant, Adaptable layer, String path) {
     return refuse(layer, path, variant.field(), "leave it out");
   }

@@ -175,6 +175,31 @@ class LoraTest {
   }
 
   @Test
+  void rows_of_a_batch_follow_their_adapters_when_those_change() {
+    var layer = new Linear(draw.normal(6, 8), null);
+    var adapters = Adapters.of(Tree.empty().with("l", layer), ModelFacts.of("llama"));
+    LoraConfigBuilder config = unset().targets(Targets.named("l"));
+    adapters.attach("a", config.build(), 1);
+    adapters.add("b", config.build(), AttachOptions.seeded(2));
+    Tensor x = draw.normal(2, 4, 8);
+    List<String> names = List.of("a", "b");
+    Tensor before = adapters.mixed(names, 2, () -> layer.forward(x)).clone();
+
+    try (var _ = new NoGradGuard()) {
+      there(there(adapters.on("b").get("l")).state().get("lora_B.weight")).mul_(new Scalar(2));
+    }
+    Tensor written = adapters.mixed(names, 2, () -> layer.forward(x)).clone();
+    adapters.setScale("b", 0);
+    Tensor silent = adapters.mixed(names, 2, () -> layer.forward(x));
+
+    Tensor base = layer.base(x).select(0, 1);
+    Tensor gain = before.select(0, 1).sub(base);
+    assertThat(gap(written.select(0, 1), base.add(gain).add(gain))).isLessThan(1e-5);
+    assertThat(gap(silent.select(0, 1), base)).isLessThan(1e-6);
+    assertThat(gap(silent.select(0, 0), before.select(0, 0))).isLessThan(1e-6);
+  }
+
+  @Test
   void experts_use_rows_of_a_by_expert_and_columns_of_b_by_rank() {
     var layer = new ExpertWeight(draw.normal(3, 6, 5), false);
     var lora = unset().build().create(layer, "m.experts", Init.shared(1));

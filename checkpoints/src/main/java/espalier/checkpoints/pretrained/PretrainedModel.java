@@ -6,6 +6,7 @@ import espalier.adapters.Attached;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.CheckpointException;
@@ -158,9 +159,14 @@ public final class PretrainedModel implements AutoCloseable {
     return AdapterFiles.load(adapters, adapter, folder, catalog, options);
   }
 
-  /** Saves an adapter as a folder that PEFT reads. */
+  /** Saves an adapter as a folder that PEFT reads, and either loads on the untouched base. */
   public void saveAdapter(String adapter, Path folder) {
     AdapterFiles.save(adapters, adapter, folder, catalog);
+  }
+
+  /** Saves an adapter as a folder, as trained or converted. */
+  public void saveAdapter(String adapter, Path folder, SaveStart start) {
+    AdapterFiles.save(adapters, adapter, folder, catalog, start);
   }
 
   /**

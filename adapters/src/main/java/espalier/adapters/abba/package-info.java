@@ -1,0 +1,2 @@
+/** ABBA. Read {@link espalier.adapters.abba.AbbaLinear} first. */
+package espalier.adapters.abba;

@@ -1,0 +1,2 @@
+/** What several starts compute from data. Read {@link espalier.adapters.calibration.Prepared}. */
+package espalier.adapters.calibration;

@@ -1,0 +1,2 @@
+/** GraLoRA. Read {@link espalier.adapters.gralora.GraloraLinear} first. */
+package espalier.adapters.gralora;

@@ -1,0 +1,126 @@
+package espalier.adapters.lora;
+
+import static org.bytedeco.pytorch.global.torch.addmm;
+import static org.bytedeco.pytorch.global.torch.cat;
+import static org.bytedeco.pytorch.global.torch.linalg_vector_norm;
+
+import espalier.nn.HalfPrecision;
+import espalier.nn.Scope;
+import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.ScalarTypeOptional;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The lengths of the rows of W + s·B·A without that matrix, in float32 or wider:
+ *
+ * <pre>
+ *     ‖Wᵢ + s·bᵢA‖² = ‖Wᵢ‖² + 2s·(W Aᵀ)ᵢ·bᵢ + s²·bᵢ(A Aᵀ)bᵢᵀ
+ * </pre>
+ *
+ * <p>The first term is measured once and kept; the others cost as much as r rows of input.
+ */
+final class RowNorms implements AutoCloseable {
+
+  /** What stands in for the length of a row of zeros, so that nothing is divided by 0. */
+  private static final double TINY = Float.MIN_NORMAL;
+
+  /**
+   * Where less than this part of ‖Wᵢ‖² is left, W and s·B·A nearly cancel out and so do the digits
+   * of the sum: in float32 about 1e-7 of ‖Wᵢ‖² is noise. Such rows are formed and measured.
+   */
+  private static final double CANCELLED = 0.1;
+
+  /** Entries of a half-precision weight that are widened at once: 4 MB. */
+  private static final long BLOCK = 1 << 20;
+
+  private final Supplier<Tensor> weight; // [out, in]
+  private @Nullable Tensor squares; // [out]
+
+  RowNorms(Supplier<Tensor> weight) {
+    this.weight = weight;
+  }
+
+  /**
+   * The lengths [out], none of them 0.
+   *
+   * @param a [r, in]
+   * @param b [out, r]
+   */
+  Tensor of(Tensor a, Tensor b, double s) {
+    Tensor w = weight.get();
+    ScalarType wide = wide(w);
+    Tensor aw = a.to(wide);
+    Tensor bw = b.to(wide);
+    Tensor own = squares(w);
+    Tensor product = byRows(w, part -> part.mm(aw.t())); // [out, r]
+    Tensor cross = addmm(product, bw, aw.mm(aw.t()), new Scalar(2 * s), new Scalar(s * s)).mul_(bw);
+    Tensor sum = cross.sum(1).add_(own);
+    Tensor cancelled = sum.lt(own.mul(new Scalar(CANCELLED)));
+    if (cancelled.any().item_bool()) { // waits for the device
+      Tensor rows = cancelled.nonzero().flatten();
+      Tensor formed =
+          addmm(
+              w.index_select(0, rows).to(wide),
+              bw.index_select(0, rows),
+              aw,
+              new Scalar(1),
+              new Scalar(s));
+      sum.index_copy_(0, rows, lengths(formed).square_());
+    }
+    return sum.sqrt_().clamp_min_(new Scalar(TINY));
+  }
+
+  /** The lengths [out] of the rows of any matrix [out, in], none of them 0. */
+  static Tensor lengths(Tensor matrix) {
+    return linalg_vector_norm(
+            matrix, new Scalar(2), new long[] {1}, false, new ScalarTypeOptional())
+        .clamp_min_(new Scalar(TINY));
+  }
+
+  private synchronized Tensor squares(Tensor w) {
+    Tensor known = squares;
+    if (known == null) {
+      known = Scope.owned(() -> byRows(w, part -> lengths(part).square_()));
+      squares = known;
+    }
+    return known;
+  }
+
+  /** Drops what is known of the weight, which has changed. */
+  synchronized void forget() {
+    if (squares != null) {
+      squares.close();
+      squares = null;
+    }
+  }
+
+  @Override
+  public void close() {
+    forget();
+  }
+
+  /** What {@code body} makes of the rows of a weight, which it sees in float32 or wider. */
+  private static Tensor byRows(Tensor w, UnaryOperator<Tensor> body) {
+    if (!HalfPrecision.isHalf(w)) {
+      return body.apply(w);
+    }
+    long rows = Math.clamp(BLOCK / Math.max(1, w.size(1)), 1, w.size(0));
+    var parts = new TensorVector();
+    for (long at = 0; at < w.size(0); at += rows) {
+      long from = at;
+      long length = Math.min(rows, w.size(0) - at);
+      parts.push_back(
+          Scope.result(() -> body.apply(w.narrow(0, from, length).to(ScalarType.Float))));
+    }
+    return cat(parts, 0);
+  }
+
+  static ScalarType wide(Tensor w) {
+    return w.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+  }
+}

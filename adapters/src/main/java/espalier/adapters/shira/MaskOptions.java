@@ -1,0 +1,60 @@
+package espalier.adapters.shira;
+
+import espalier.adapters.Violations;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Settings that the reference does not have: {@code mask_options} in files, written only where they
+ * differ from the defaults.
+ *
+ * @param calibrationBatches batches that the gradient of {@code gradient} and {@code snip} is
+ *     averaged over, 1 or more
+ * @param perLayerSeed whether layers of equal shape get different random masks
+ * @param frequency whole lines of {@code struct}, or null for as many as fit
+ * @param compact whether files hold the gaps between entries, one byte each, in the place of rows
+ *     and columns: less than half the size, but only for this library to read
+ */
+public record MaskOptions(
+    int calibrationBatches, boolean perLayerSeed, @Nullable Integer frequency, boolean compact) {
+
+  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, false);
+
+  /** Checks the numbers. */
+  public MaskOptions {
+    new Violations()
+        .unless(
+            calibrationBatches >= 1,
+            "mask_options.calibration_batches is %d but must be 1 or more; 8 is the default",
+            calibrationBatches)
+        .unless(
+            frequency == null || frequency >= 0,
+            "mask_options.frequency is %d but is a number of lines, 0 or more",
+            frequency == null ? 0 : frequency)
+        .raise();
+  }
+
+  /** Eight batches, one seed for all layers, as many lines as fit, the reference's files. */
+  public static MaskOptions defaults() {
+    return DEFAULTS;
+  }
+
+  /** The same with another number of calibration batches. */
+  public MaskOptions withCalibrationBatches(int batches) {
+    return new MaskOptions(batches, perLayerSeed, frequency, compact);
+  }
+
+  /** The same with a seed for each layer, or one for all. */
+  public MaskOptions withPerLayerSeed(boolean on) {
+    return new MaskOptions(calibrationBatches, on, frequency, compact);
+  }
+
+  /** The same with another number of whole lines. */
+  public MaskOptions withFrequency(@Nullable Integer lines) {
+    return new MaskOptions(calibrationBatches, perLayerSeed, lines, compact);
+  }
+
+  /** The same with small files, or with those that the reference reads. */
+  public MaskOptions withCompact(boolean on) {
+    return new MaskOptions(calibrationBatches, perLayerSeed, frequency, on);
+  }
+}

@@ -1,0 +1,91 @@
+package espalier.adapters.shira;
+
+import static org.bytedeco.pytorch.global.torch.diff;
+
+import java.util.Map;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * The trained entries of one layer as a file has them, checked and in order.
+ *
+ * @param positions int64 [K], ascending and distinct
+ * @param values [K]
+ */
+record SavedEntries(Tensor positions, Tensor values) {
+
+  /** The largest whole number up to which float32 has all of them. */
+  private static final double EXACT = 1 << 24;
+
+  static SavedEntries of(Map<String, Tensor> saved, long out, long in) {
+    Tensor values = saved.get(ShiraLinear.VALUES);
+    Tensor gaps = saved.get(ShiraLinear.GAPS);
+    Tensor where = gaps != null ? gaps : saved.get(ShiraLinear.INDICES);
+    if (values == null || where == null) {
+      throw new IllegalArgumentException(
+          "the file has %s without the other of shira_weight and shira_indices; values mean nothing without the places where they stand"
+              .formatted(saved.keySet()));
+    }
+    Tensor positions = where.dim() == 1 ? fromGaps(where, out * in) : fromIndices(where, out, in);
+    if (positions.size(0) != values.size(0)) {
+      throw new IllegalArgumentException(
+          "the file has %d values but %d entries to put them; both come from one file"
+              .formatted(values.size(0), positions.size(0)));
+    }
+    return ordered(positions, values, in);
+  }
+
+  private static Tensor fromGaps(Tensor gaps, long size) {
+    if (gaps.scalar_type().intern() != ScalarType.Byte) {
+      throw new IllegalArgumentException(
+          "shira_gaps is of type %s but is made of bytes".formatted(gaps.scalar_type().intern()));
+    }
+    Tensor positions = Gaps.positions(gaps);
+    if (positions.size(0) > 0 && positions.max().item_long() >= size) {
+      throw new IllegalArgumentException(
+          "shira_gaps reaches entry %d but the weight has %d; the file belongs to another model"
+              .formatted(positions.max().item_long(), size));
+    }
+    return positions;
+  }
+
+  private static Tensor fromIndices(Tensor indices, long out, long in) {
+    if (indices.is_floating_point()
+        && !(indices.to(ScalarType.Double).abs().max().item_double() <= EXACT)) {
+      throw new IllegalArgumentException(
+          "shira_indices are floating-point numbers beyond 2^24, where not every whole number"
+              + " exists; save them as int32");
+    }
+    Tensor whole = (indices.is_floating_point() ? indices.round() : indices).to(ScalarType.Long);
+    Tensor rows = whole.select(0, 0);
+    Tensor columns = whole.select(0, 1);
+    require(rows, out, "row");
+    require(columns, in, "column");
+    return rows.mul(new Scalar(in)).add(columns);
+  }
+
+  private static void require(Tensor numbers, long size, String what) {
+    long least = numbers.min().item_long();
+    long most = numbers.max().item_long();
+    if (least < 0 || most >= size) {
+      throw new IllegalArgumentException(
+          "shira_indices has the %s %d but there are %d; the file belongs to another model"
+              .formatted(what, least < 0 ? least : most, size));
+    }
+  }
+
+  private static SavedEntries ordered(Tensor positions, Tensor values, long in) {
+    var sorted = positions.sort();
+    Tensor inOrder = sorted.get0();
+    Tensor twice = diff(inOrder).eq(new Scalar(0));
+    if (twice.any().item_bool()) {
+      long at =
+          inOrder.narrow(0, 1, inOrder.size(0) - 1).masked_select(twice).select(0, 0).item_long();
+      throw new IllegalArgumentException(
+          "shira_indices has the entry [%d, %d] twice; each entry has one value"
+              .formatted(at / in, at % in));
+    }
+    return new SavedEntries(inOrder, values.index_select(0, sorted.get1()));
+  }
+}

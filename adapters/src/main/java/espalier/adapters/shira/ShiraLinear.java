@@ -1,0 +1,149 @@
+package espalier.adapters.shira;
+
+import espalier.nn.Adapter;
+import espalier.nn.Entries;
+import espalier.nn.Init;
+import espalier.nn.Linear;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Set;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+
+/**
+ * SHiRA on a linear layer: a small fixed set of entries of the weight is trained, all others stay.
+ *
+ * <pre>
+ *     ΔW = s · Σ v_e E[i_e, j_e]     y = x (W + ΔW)ᵀ + bias     dv_e = s · Σ_t g[t, i_e] x[t, j_e]
+ * </pre>
+ *
+ * <p>In training the entries live in the weight itself, written anew from the original ones and
+ * from v after each step, so the product costs what it costs without an adapter and nothing
+ * accumulates. Merged, they are exchanged for those of another adapter by writing entries alone.
+ *
+ * @see <a href="https://arxiv.org/abs/2406.13175">Sparse High Rank Adapters, NeurIPS 2024</a>
+ */
+public final class ShiraLinear extends Adapter {
+
+  static final String VALUES = "shira_weight";
+  static final String INDICES = "shira_indices";
+  static final String GAPS = "shira_gaps";
+
+  private final Linear layer;
+  private final boolean compact;
+  private final Tensor values; // [K]
+  private Support support;
+
+  ShiraLinear(ShiraConfig config, Linear layer, Support support, Init init) {
+    this.layer = layer;
+    this.support = support;
+    compact = config.options().compact();
+    long count = support.count();
+    values = parameter(VALUES, config.zeroStart() ? init.zero(count) : init.normal(1, count));
+  }
+
+  @Override
+  public Linear layer() {
+    return layer;
+  }
+
+  /** What is added to each entry before the scale, [K]. */
+  public Tensor values() {
+    return values;
+  }
+
+  /** Rows and columns of the entries, ascending, int32 [2, K]; a fresh tensor. */
+  public Tensor indices() {
+    return support.indices();
+  }
+
+  Support support() {
+    return support;
+  }
+
+  @Override
+  public Tensor first(Tensor x) {
+    return SparseProduct.whole(this, x);
+  }
+
+  @Override
+  public Tensor forward(Tensor x, Tensor y) {
+    return y.add(SparseProduct.branch(this, x)).to(y.scalar_type().intern());
+  }
+
+  @Override
+  public Entries entries() {
+    return new Entries(support.positions(), values, scale());
+  }
+
+  @Override
+  public Tensor deltaWeight() {
+    return support.dense(times(wide(values), scale()));
+  }
+
+  @Override
+  public Tensor mergedInto(Tensor weight) {
+    Tensor merged = weight.clone();
+    Entries entries = entries();
+    entries.write(merged, entries.added(entries.of(merged)));
+    return merged;
+  }
+
+  // ---- files
+
+  Set<String> savedNames() {
+    return compact ? Set.of(VALUES, GAPS) : Set.of(VALUES, INDICES);
+  }
+
+  Map<String, Tensor> saved() {
+    var saved = new LinkedHashMap<String, Tensor>();
+    saved.put(VALUES, values);
+    if (compact) {
+      saved.put(GAPS, Gaps.of(support.positions()));
+    } else {
+      saved.put(INDICES, support.indices());
+    }
+    return Collections.unmodifiableMap(saved);
+  }
+
+  @Override
+  public boolean accepts(String name, long[] shape) {
+    boolean vector = shape.length == 1 && shape[0] > 0;
+    return name.equals(VALUES)
+        ? vector && shape[0] <= support.size()
+        : vector || (shape.length == 2 && shape[0] == 2 && shape[1] > 0);
+  }
+
+  /**
+   * Takes over values and where they stand. The file decides how many there are; entries that are
+   * not in order are put in order.
+   *
+   * @throws IllegalArgumentException if one of the two is missing, if they differ in length, or if
+   *     an entry lies outside of the weight or comes twice
+   */
+  @Override
+  public void load(Map<String, Tensor> saved) {
+    try (var _ = new PointerScope()) {
+      SavedEntries file = SavedEntries.of(saved, support.out(), support.in());
+      layer.adapters().changed(this);
+      Support before = support;
+      support = new Support(before.out(), before.in(), file.positions());
+      values.set_data(values.new_empty(file.values().sizes()).copy_(file.values()));
+      before.close();
+    }
+  }
+
+  @Override
+  public void to(ScalarType dtype) {
+    layer.adapters().changed(this);
+    super.to(dtype);
+  }
+
+  @Override
+  public void close() {
+    super.close();
+    support.close();
+  }
+}

@@ -1,0 +1,158 @@
+package espalier.adapters.shira;
+
+import static org.bytedeco.pytorch.global.torch.arange;
+import static org.bytedeco.pytorch.global.torch.searchsorted;
+import static org.bytedeco.pytorch.global.torch.sparse_csr_tensor;
+import static org.bytedeco.pytorch.global.torch.stack;
+
+import espalier.nn.Linear;
+import espalier.nn.Scope;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.LayoutOptional;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch.Layout;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Where the trained entries of one weight stand. Flat positions i·in + j are 64 bits wide, so that
+ * no weight is too large; row pointers and columns, which products need, are built once.
+ */
+final class Support implements AutoCloseable {
+
+  private final long out;
+  private final long in;
+  private final Tensor positions; // int64 [K], ascending
+  private @Nullable Tensor rowPointers; // int32 or int64 [out + 1]
+  private @Nullable Tensor columns; // as the row pointers, [K]
+  private long[] cuts = {};
+  private long cutRows; // of the blocks between the cuts
+
+  /** Takes a handle of its own to ascending, distinct positions, int64 [K]. */
+  Support(long out, long in, Tensor positions) {
+    this.out = out;
+    this.in = in;
+    this.positions = Scope.own(positions);
+  }
+
+  /** The first entries of a layer's weight, which stand in for those of a file to come. */
+  static Support first(Linear layer, long count) {
+    try (var _ = new PointerScope()) {
+      return new Support(layer.out(), layer.in(), arange(new Scalar(count)).to(ScalarType.Long));
+    }
+  }
+
+  long count() {
+    return positions.size(0);
+  }
+
+  long out() {
+    return out;
+  }
+
+  long in() {
+    return in;
+  }
+
+  /** Entries of the whole weight. */
+  long size() {
+    return out * in;
+  }
+
+  Tensor positions() {
+    return positions;
+  }
+
+  Tensor rows() {
+    return positions.floor_divide(new Scalar(in));
+  }
+
+  /** Rows and columns, int32 [2, K]. */
+  Tensor indices() {
+    Tensor rows = rows();
+    var both = new TensorVector();
+    both.push_back(rows);
+    both.push_back(positions.sub(rows, new Scalar(in)));
+    return stack(both, 0).to(ScalarType.Int);
+  }
+
+  /** For each row the number of entries above it; [out + 1]. */
+  Tensor rowPointers() {
+    if (rowPointers == null) {
+      rowPointers =
+          Scope.owned(() -> searchsorted(positions, starts(0, out + 1, 1)).to(indexType()));
+    }
+    return rowPointers;
+  }
+
+  private Tensor columns() {
+    if (columns == null) {
+      columns = Scope.owned(() -> positions.remainder(new Scalar(in)).to(indexType()));
+    }
+    return columns;
+  }
+
+  private ScalarType indexType() {
+    return Math.max(count(), in) < Integer.MAX_VALUE ? ScalarType.Int : ScalarType.Long;
+  }
+
+  /** Flat positions at which rows begin. */
+  private Tensor starts(long from, long to, long step) {
+    return arange(new Scalar(from), new Scalar(to), new Scalar(step))
+        .to(ScalarType.Long)
+        .mul(new Scalar(in))
+        .to(positions.device(), ScalarType.Long);
+  }
+
+  /**
+   * The entries as a sparse matrix by rows.
+   *
+   * @param values [K], float32 or float64
+   * @return [out, in], CSR
+   */
+  Tensor sparse(Tensor values) {
+    var options =
+        new TensorOptions(values.scalar_type().intern())
+            .layout(new LayoutOptional(Layout.SparseCsr));
+    return sparse_csr_tensor(rowPointers(), columns(), values, new long[] {out, in}, options);
+  }
+
+  /** The entries in a matrix of zeros, [out, in]. */
+  Tensor dense(Tensor values) {
+    Tensor matrix = values.new_zeros(out * in);
+    matrix.index_copy_(0, positions, values);
+    return matrix.view(out, in);
+  }
+
+  /** How many entries stand above each block of so many rows; the last number is all of them. */
+  long[] cuts(long rows) {
+    if (cutRows != rows) {
+      int blocks = Math.toIntExact((out + rows - 1) / rows);
+      try (var _ = new PointerScope()) {
+        Tensor above = searchsorted(positions, starts(0, blocks * rows, rows));
+        long[] found = new long[blocks + 1];
+        for (int i = 0; i < blocks; i++) {
+          found[i] = above.select(0, i).item_long(); // once an adapter
+        }
+        found[blocks] = count();
+        cuts = found;
+        cutRows = rows;
+      }
+    }
+    return cuts;
+  }
+
+  @Override
+  public void close() {
+    positions.close();
+    if (rowPointers != null) {
+      rowPointers.close();
+    }
+    if (columns != null) {
+      columns.close();
+    }
+  }
+}

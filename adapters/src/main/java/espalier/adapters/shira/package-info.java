@@ -1,0 +1,2 @@
+/** SHiRA. Read {@link espalier.adapters.shira.ShiraLinear} first. */
+package espalier.adapters.shira;

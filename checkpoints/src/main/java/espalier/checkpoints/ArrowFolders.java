@@ -1,0 +1,65 @@
+package espalier.checkpoints;
+
+import espalier.adapters.Adapters;
+import espalier.adapters.LoadOptions;
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.lora.Arrow;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraVariant;
+import espalier.nn.Scope;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * A router over adapters that lie in folders.
+ *
+ * <pre>{@code
+ * ArrowFolders.create(
+ *     model.adapters(),
+ *     List.of(Path.of("poems"), Path.of("laws")),
+ *     List.of(),
+ *     new LoraVariant.Arrow(2, 1, false, 42, null, null));
+ * }</pre>
+ */
+public final class ArrowFolders {
+
+  private ArrowFolders() {}
+
+  /**
+   * Loads the folders' adapters and routes over them, as {@link Arrow#create} does.
+   *
+   * @param tasks folders of the experts, as PEFT writes them
+   * @param generals folders of the adapters whose mean is subtracted; only with {@code use_gks}
+   * @throws CheckpointException if a folder holds no LoRA adapter
+   */
+  public static Arrow create(
+      Adapters adapters, List<Path> tasks, List<Path> generals, LoraVariant.Arrow settings) {
+    var open = new ArrayList<TensorFile>();
+    try (var _ = Scope.open()) {
+      List<Arrow.Expert> experts = tasks.stream().map(folder -> expert(folder, open)).toList();
+      List<Arrow.Expert> subtracted =
+          generals.stream().map(folder -> expert(folder, open)).toList();
+      return Arrow.create(adapters, experts, subtracted, settings, LoadOptions.defaults());
+    } finally {
+      open.forEach(TensorFile::close);
+    }
+  }
+
+  private static Arrow.Expert expert(Path folder, List<TensorFile> open) {
+    var read = AdapterFiles.readConfig(folder, AdapterCatalog.standard());
+    if (!(read.config() instanceof LoraConfig config)) {
+      throw new CheckpointException(
+          "%s holds an adapter of %s but a router sends tokens to LORA; leave it out"
+              .formatted(folder, read.config().peftType()));
+    }
+    PickleRefusal.checkFolder(folder);
+    TensorFile file = TensorFile.open(folder);
+    open.add(file);
+    var tensors = new LinkedHashMap<String, Tensor>();
+    file.entries().keySet().forEach(key -> tensors.put(key, file.tensor(key)));
+    return new Arrow.Expert(config, tensors);
+  }
+}

@@ -1,0 +1,60 @@
+package espalier.checkpoints;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import espalier.adapters.lora.Arrow;
+import espalier.adapters.lora.LoraVariant;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import java.nio.file.Path;
+import java.util.List;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ArrowFoldersTest {
+
+  private static final Path PARITY = Path.of("..", "parity");
+  private static final Path CASE = PARITY.resolve("cases").resolve("arrow_llama");
+  private static final LoraVariant.Arrow TWO = new LoraVariant.Arrow(2, 1, false, 1, null, null);
+
+  private static PretrainedModel model() {
+    return PretrainedModel.load(PARITY.resolve("models").resolve("llama"), ScalarType.Float);
+  }
+
+  private static Path task(int number) {
+    return CASE.resolve("task_" + number);
+  }
+
+  @Test
+  void a_router_is_saved_with_the_names_of_its_experts_and_loaded_beside_them(
+      @TempDir Path folder) {
+    try (PretrainedModel model = model();
+        PretrainedModel other = model()) {
+      ArrowFolders.create(model.adapters(), List.of(task(0), task(1)), List.of(), TWO);
+      model.saveAdapter(Arrow.ROUTER, folder);
+
+      other.loadAdapter("task_0", task(0));
+      other.loadAdapter("task_1", task(1));
+      other.loadAdapter(Arrow.ROUTER, folder);
+
+      assertThat(other.adapters().config(Arrow.ROUTER).targets())
+          .isEqualTo(model.adapters().config(Arrow.ROUTER).targets());
+      assertThat(
+              ((espalier.adapters.lora.LoraConfig) other.adapters().config(Arrow.ROUTER)).variant())
+          .isEqualTo(new LoraVariant.Arrow(2, 1, false, 1, List.of("task_0", "task_1"), List.of()));
+      assertThat(Arrow.of(other.adapters()).prototypes().keySet()).hasSize(6);
+    }
+  }
+
+  @Test
+  void a_folder_without_an_adapter_is_refused_and_nothing_is_loaded(@TempDir Path empty) {
+    try (PretrainedModel model = model()) {
+      assertThatThrownBy(
+              () -> ArrowFolders.create(model.adapters(), List.of(task(0), empty), List.of(), TWO))
+          .isInstanceOf(CheckpointException.class)
+          .hasMessageContaining("has no adapter_config.json");
+      assertThat(model.adapters().names()).isEmpty();
+    }
+  }
+}

@@ -1,0 +1,118 @@
+package espalier.cli;
+
+import espalier.recipes.Recipe;
+import espalier.recipes.RecipeFile;
+import espalier.recipes.TrainingRun;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeSet;
+import java.util.concurrent.Callable;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Parameters;
+import picocli.CommandLine.Spec;
+
+/** Starts an adapter from data without training it. */
+@Command(
+    name = "init",
+    description = "Start an adapter from data, and save it to train from.",
+    footer = {
+      "",
+      "  espalier init eva --recipe recipe.yaml --out start",
+      "  espalier init lora-ga --recipe recipe.yaml --data other.jsonl --examples 32 --out start",
+      "",
+      "To train from it, the recipe says  adapter: {from: start}"
+    })
+final class InitCommand implements Callable<Integer> {
+
+  /** What {@code init_lora_weights} is called, by the word on the command line. */
+  private static final Map<String, String> STARTS =
+      Map.of("corda", "corda", "eva", "eva", "lora-ga", "lora_ga");
+
+  @SuppressWarnings("NullAway.Init")
+  @Spec
+  private CommandSpec spec;
+
+  @Parameters(paramLabel = "START", description = "corda, eva or lora-ga")
+  private String start = "";
+
+  @Option(
+      names = {"-r", "--recipe"},
+      required = true,
+      paramLabel = "RECIPE",
+      description = "Says the model, the adapter and the data; its training section is not read")
+  private Path recipe = Path.of("recipe.yaml");
+
+  @Option(
+      names = "--data",
+      paramLabel = "FILE",
+      description = "Files or globs to look at in the place of the recipe's data.train")
+  private List<String> data = new ArrayList<>();
+
+  @Option(
+      names = "--examples",
+      paramLabel = "N",
+      description = "How many examples are looked at (default 256, for lora-ga 64)")
+  private @Nullable Integer examples;
+
+  @Option(
+      names = {"-o", "--out"},
+      required = true,
+      paramLabel = "DIR",
+      description = "The adapter's folder; it must be empty, or not there yet")
+  private Path out = Path.of("");
+
+  @Option(
+      names = "--set",
+      paramLabel = "PATH=VALUE",
+      description = "Overrides a key of the recipe, such as adapter.r=8")
+  private List<String> overrides = new ArrayList<>();
+
+  @Option(names = "--quiet", description = "Show the result only")
+  private boolean quiet;
+
+  @Override
+  public Integer call() {
+    String init = STARTS.get(start);
+    if (init == null) {
+      throw new ParameterException(
+          spec.commandLine(),
+          "the start %s is not known; %s are".formatted(start, new TreeSet<>(STARTS.keySet())));
+    }
+    Output output = Output.of(spec);
+    FreshFolder.require(out);
+    Recipe read = RecipeFile.read(recipe, settings(init));
+    try (var listener = new TerminalListener(output, quiet, 0);
+        var run = TrainingRun.open(read, listener, quiet ? _ -> {} : output::note)) {
+      if (!quiet) {
+        output.note(run.model().adapters().trainableLine());
+      }
+      run.saveStart(out);
+    }
+    output.line("adapter: " + out);
+    return 0;
+  }
+
+  private List<String> settings(String init) {
+    var settings = new ArrayList<>(overrides);
+    settings.add("adapter.init_lora_weights=" + init);
+    // Nothing of a run is to be found there, which would be gone on with.
+    settings.add("output=\"" + out.toString().replace("\\", "\\\\") + "\"");
+    if (!data.isEmpty()) {
+      settings.add(
+          data.stream()
+              .map(file -> '"' + file.replace("\\", "\\\\") + '"')
+              .collect(Collectors.joining(", ", "data.train=[", "]")));
+    }
+    if (examples != null) {
+      settings.add("data.start_examples=" + examples);
+    }
+    return settings;
+  }
+}

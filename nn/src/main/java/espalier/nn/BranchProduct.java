@@ -1,0 +1,159 @@
+package espalier.nn;
+
+import java.util.ArrayList;
+import java.util.List;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A linear layer and a {@link Branch} beside it as one autograd node, which keeps x and the factors
+ * of the branch and computes what lies between again in backward. Neither the output nor the
+ * gradient of x is ever held twice: the branch adds to those of the base.
+ */
+public final class BranchProduct {
+
+  /** What a method adds to a linear layer: x Mᵀ, with M [out, in] made of some factors. */
+  public interface Branch {
+
+    /**
+     * Adds x Mᵀ to y. Runs without gradients.
+     *
+     * @param x [T, in]
+     * @param factors in the dtype of x
+     * @param y [T, out] in the dtype of x, written to
+     */
+    void add(Tensor x, List<Tensor> factors, Tensor y);
+
+    /**
+     * The gradients of the factors. Runs without gradients.
+     *
+     * @param g gradient of y [T, out]
+     * @param x [T, in]
+     * @param factors all of one dtype, that of g and x
+     * @param dx gradient of x [T, in], to be added to, or null if none is wanted
+     * @param wanted for each factor whether its gradient is wanted
+     * @return one gradient a factor, null for one that is not wanted
+     */
+    List<@Nullable Tensor> backward(
+        Tensor g, Tensor x, List<Tensor> factors, @Nullable Tensor dx, boolean[] wanted);
+  }
+
+  private BranchProduct() {}
+
+  /**
+   * The output of a layer and a branch together: x Wᵀ + bias + x Mᵀ.
+   *
+   * @param x [T, in]
+   * @return [T, out] in the dtype of x
+   */
+  public static Tensor whole(Linear base, Tensor x, List<Tensor> factors, Branch branch) {
+    if (trains(base.weight()) || trains(base.bias())) { // then it has a backward of its own
+      return into(base.base(x), x, factors, branch);
+    }
+    boolean withX = x.requires_grad();
+    boolean[] wanted = wanted(factors);
+    List<Tensor> inputs = with(List.of(x), factors);
+    return CustomFunction.apply(
+        inputs,
+        with(inputs, List.of(base.weight())),
+        () -> {
+          ScalarType dtype = computed(x);
+          Tensor in = x.to(dtype);
+          Tensor bias = base.bias();
+          Tensor y = base.base(in, base.weight().to(dtype), bias == null ? null : bias.to(dtype));
+          branch.add(in, cast(factors, dtype), y);
+          return y.to(x.scalar_type().intern());
+        },
+        (g, saved) -> {
+          ScalarType dtype = computed(g);
+          Tensor dx = withX ? g.to(dtype).mm(saved.getLast().to(dtype)) : null;
+          return backward(g, saved.subList(0, saved.size() - 1), dx, wanted, branch);
+        });
+  }
+
+  /**
+   * Adds x Mᵀ to y.
+   *
+   * @param y [T, out], written to; autograd must not need what it was
+   * @param x [T, in]
+   * @return y
+   */
+  public static Tensor into(Tensor y, Tensor x, List<Tensor> factors, Branch branch) {
+    boolean withX = x.requires_grad();
+    boolean[] wanted = wanted(factors);
+    try (var _ = new NoGradGuard()) {
+      ScalarType dtype = computed(y);
+      Tensor sum = y.to(dtype);
+      branch.add(x.to(dtype), cast(factors, dtype), sum);
+      if (dtype != y.scalar_type().intern()) {
+        y.copy_(sum);
+      }
+    }
+    List<Tensor> saved = with(List.of(x), factors);
+    return CustomFunction.join(
+        y,
+        with(List.of(y), saved),
+        saved,
+        (g, kept) -> {
+          Tensor in = kept.getFirst();
+          Tensor dx = withX ? g.new_empty(in.size(0), in.size(1)).to(computed(g)).zero_() : null;
+          List<@Nullable Tensor> own = backward(g, kept, dx, wanted, branch);
+          own.addFirst(g);
+          return own;
+        });
+  }
+
+  private static List<@Nullable Tensor> backward(
+      Tensor g, List<Tensor> saved, @Nullable Tensor dx, boolean[] wanted, Branch branch) {
+    ScalarType dtype = computed(g);
+    Tensor x = saved.getFirst();
+    List<Tensor> factors = saved.subList(1, saved.size());
+    List<@Nullable Tensor> ofFactors =
+        branch.backward(g.to(dtype), x.to(dtype), cast(factors, dtype), dx, wanted);
+    var all = new ArrayList<@Nullable Tensor>();
+    all.add(as(x, dx));
+    for (int i = 0; i < wanted.length; i++) {
+      all.add(as(factors.get(i), ofFactors.get(i)));
+    }
+    return all;
+  }
+
+  /**
+   * The dtype to compute in: half precision that would be emulated is widened, where there are
+   * enough rows to pay for widening the weight.
+   */
+  private static ScalarType computed(Tensor rows) {
+    return HalfPrecision.emulated(rows) && rows.size(0) >= 16
+        ? ScalarType.Float
+        : rows.scalar_type().intern();
+  }
+
+  // The factors are cast and not x, where there is a choice: they are small and x is not.
+  private static List<Tensor> cast(List<Tensor> factors, ScalarType dtype) {
+    return factors.stream().map(factor -> factor.to(dtype)).toList();
+  }
+
+  private static @Nullable Tensor as(Tensor input, @Nullable Tensor gradient) {
+    return gradient == null ? null : gradient.to(input.scalar_type().intern());
+  }
+
+  private static boolean[] wanted(List<Tensor> factors) {
+    var wanted = new boolean[factors.size()];
+    for (int i = 0; i < wanted.length; i++) {
+      wanted[i] = factors.get(i).requires_grad();
+    }
+    return wanted;
+  }
+
+  private static boolean trains(@Nullable Tensor parameter) {
+    return parameter != null && parameter.requires_grad();
+  }
+
+  private static List<Tensor> with(List<Tensor> some, List<Tensor> more) {
+    var all = new ArrayList<>(some);
+    all.addAll(more);
+    return all;
+  }
+}

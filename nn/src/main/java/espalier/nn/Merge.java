@@ -1,0 +1,156 @@
+package espalier.nn;
+
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A merge into one layer that is computed and not yet in force. Closing it without {@link #commit}
+ * leaves everything as it was, bit for bit.
+ */
+public final class Merge implements AutoCloseable {
+
+  private final AdapterStack stack;
+  private final MergedWeights weights;
+  private final List<String> names;
+  private final boolean instead;
+
+  /** Written in order; into {@link #weight} if that is there, else into the layer's own. */
+  private final List<Patch> written = new ArrayList<>();
+
+  /** Taken out of the layer's own weight for this merge. */
+  private List<Patch> undone = List.of();
+
+  private @Nullable Tensor weight;
+  private @Nullable Tensor bias;
+  private boolean dense;
+  private boolean committed;
+
+  private Merge(AdapterStack stack, List<String> names, boolean instead) {
+    this.stack = stack;
+    this.weights = stack.weights();
+    this.names = names;
+    this.instead = instead;
+  }
+
+  static Merge prepare(AdapterStack stack, List<String> names, boolean instead) {
+    stack.vacate();
+    var merge = new Merge(stack, names, instead);
+    try (var _ = new PointerScope();
+        var _ = new NoGradGuard()) {
+      if (names.stream().map(stack::get).allMatch(Merge::changesFew)) {
+        merge.few();
+      } else {
+        merge.whole();
+      }
+      return merge;
+    } catch (RuntimeException e) {
+      merge.close();
+      throw e;
+    }
+  }
+
+  private static boolean changesFew(Adapter adapter) {
+    return adapter.entries() != null && adapter.deltaBias() == null;
+  }
+
+  private void few() {
+    if (names.isEmpty()) {
+      return; // a switch to nothing is an unmerging
+    }
+    Adaptable layer = stack.layer();
+    boolean fromOriginal = instead && weights.dense();
+    boolean inPlace = !fromOriginal && layer.ownsWeight();
+    if (!fromOriginal && !inPlace && (weights.apart() || !weights.patches().isEmpty())) {
+      whole(); // somebody else sees the merged weight, which must not change under them
+      return;
+    }
+    if (!inPlace) {
+      weight = Scope.own(weights.original().clone());
+    } else if (instead) {
+      undone = weights.patches();
+      undone.reversed().forEach(patch -> patch.undo(layer.presentWeight()));
+    }
+    Tensor into = weight == null ? layer.presentWeight() : weight;
+    for (String name : names) {
+      Adapter adapter = stack.get(name);
+      written.add(Patch.write(adapter, Objects.requireNonNull(adapter.entries()), into));
+    }
+  }
+
+  private void whole() {
+    Adaptable layer = stack.layer();
+    Tensor sum = instead ? weights.original() : layer.presentWeight();
+    Tensor bare = instead ? weights.originalBias() : layer.bias();
+    Tensor newBias = null;
+    for (String name : names) {
+      Adapter adapter = stack.get(name);
+      sum = adapter.mergedInto(sum);
+      Tensor soFar = newBias == null ? bare : newBias;
+      Tensor next = adapter.mergedIntoBias(soFar);
+      if (next != null && !next.equals(soFar)) {
+        if (soFar == null) {
+          throw new IllegalStateException(
+              "the adapter %s trains a bias but the layer has none to merge it into"
+                  .formatted(name));
+        }
+        newBias = next;
+      }
+    }
+    dense = true;
+    weight = Scope.own(sum);
+    bias = newBias == null ? null : Scope.own(newBias);
+  }
+
+  /** Whether every entry that the merge changes is finite. Waits for the device. */
+  public boolean finite() {
+    try (var _ = new PointerScope()) {
+      boolean whole = !dense || weight == null || weight.isfinite().all().item_bool();
+      return whole
+          && written.stream().allMatch(Patch::finite)
+          && (bias == null || bias.isfinite().all().item_bool());
+    }
+  }
+
+  /** Puts the merge in force and keeps aside what brings the original back. */
+  public void commit() {
+    committed = true;
+    if (names.isEmpty()) {
+      stack.unmerge();
+      return;
+    }
+    if (weight == null) {
+      weights.add(written, instead);
+    } else if (dense) {
+      weights.replace(weight);
+    } else {
+      weights.replace(weight, written);
+    }
+    weights.replaceBias(bias, instead);
+    stack.mergedNow(names, instead);
+  }
+
+  @Override
+  public void close() {
+    if (!committed) {
+      if (weight == null) {
+        Tensor into = stack.layer().presentWeight();
+        written.reversed().forEach(patch -> patch.undo(into));
+      }
+      Tensor into = stack.layer().presentWeight();
+      undone.forEach(patch -> patch.redo(into));
+      written.forEach(Patch::close);
+      committed = true;
+    }
+    if (weight != null) {
+      weight.close();
+    }
+    if (bias != null) {
+      bias.close();
+    }
+  }
+}

@@ -1,0 +1,119 @@
+package espalier.recipes;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.AttachOptions;
+import espalier.adapters.Attached;
+import espalier.adapters.InitSource;
+import espalier.adapters.calibration.Prepared;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraInit;
+import espalier.adapters.lora.starts.Corda;
+import espalier.adapters.lora.starts.Eva;
+import espalier.adapters.lora.starts.EvaOptions;
+import espalier.adapters.lora.starts.LoraGa;
+import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.SafetensorsCache;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.RandomState;
+import espalier.nn.Scope;
+import java.nio.file.Path;
+import java.util.Map;
+import java.util.Optional;
+import java.util.function.Consumer;
+import org.bytedeco.pytorch.Tensor;
+
+/** The starts that look at the recipe's data before the adapter is put on the model. */
+final class DataStart {
+
+  private DataStart() {}
+
+  /** Whether a config has such a start. */
+  static boolean needed(AdapterConfig config) {
+    return config instanceof LoraConfig lora
+        && switch (lora.init()) {
+          case LoraInit.Corda _, LoraInit.Eva _, LoraInit.LoraGa _ -> true;
+          default -> false;
+        };
+  }
+
+  /** How many examples the start looks at: what the recipe says, or its usual number. */
+  static int examples(AdapterConfig config, Recipe recipe) {
+    int asked = recipe.data().startExamples();
+    if (asked > 0) {
+      return asked;
+    }
+    return config instanceof LoraConfig lora && lora.init() instanceof LoraInit.LoraGa
+        ? StartData.BACKWARD
+        : StartData.FORWARD;
+  }
+
+  /** Runs the model over examples of the recipe as the start asks, and attaches the adapter. */
+  static Attached attach(
+      PretrainedModel model,
+      AdapterConfig given,
+      Recipe recipe,
+      StartData data,
+      Consumer<String> progress,
+      Consumer<String> warnings) {
+    var config = (LoraConfig) given;
+    InitSource init = InitSource.seeded(recipe.training().seed());
+    var facts = model.adapters().facts();
+    return switch (config.init()) {
+      case LoraInit.Corda _ -> {
+        progress.accept("CorDA: looking at the inputs of %d examples".formatted(data.size()));
+        var cache = new SafetensorsCache(Path.of(""));
+        try (Prepared found =
+            Corda.preprocess(model.model(), facts, config, data::oneByOne, cache)) {
+          yield attach(model, config, init, found);
+        }
+      }
+      case LoraInit.LoraGa _ -> {
+        progress.accept("LoRA-GA: summing gradients of %d examples".formatted(data.size()));
+        RandomState.seed(recipe.training().seed());
+        try (Prepared found =
+            LoraGa.estimateGradients(model.model(), facts, config, data::backward)) {
+          yield attach(model, config, init, found);
+        }
+      }
+      case LoraInit.Eva eva -> {
+        progress.accept("EVA: looking at the inputs of %d examples".formatted(data.size()));
+        var options = EvaOptions.defaults().withProgress(progress).withWarnings(warnings);
+        try (Prepared found =
+            Eva.compute(model.model(), facts, config, data.batches(eva), options)) {
+          LoraConfig shared =
+              Eva.redistributed(model.model(), facts, config, Eva.components(found));
+          yield attach(model, shared, init, found);
+        }
+      }
+      default -> throw new IllegalArgumentException(config.init() + " needs no data");
+    };
+  }
+
+  private static Attached attach(
+      PretrainedModel model, LoraConfig config, InitSource init, Prepared found) {
+    return model
+        .adapters()
+        .attach(TrainingRun.ADAPTER, config, AttachOptions.of(init.withPrepared(found.values())));
+  }
+
+  /**
+   * Attaches the adapter as a run that is gone on with had started it, without looking at data
+   * again, or nothing if the run has no checkpoint.
+   */
+  static Optional<Attached> again(PretrainedModel model, Recipe recipe, RunFolder folder) {
+    Path checkpoint = folder.newest();
+    if (checkpoint == null) {
+      return Optional.empty();
+    }
+    AdapterConfig config = AdapterFiles.readConfig(checkpoint, model.catalog()).config();
+    AdapterConfig trained = config.withHead(config.head().withInferenceMode(false));
+    try (var _ = Scope.open()) {
+      InitSource init = InitSource.seeded(recipe.training().seed());
+      Map<String, Tensor> first = AdapterFiles.initial(checkpoint);
+      return Optional.of(
+          model
+              .adapters()
+              .attach(TrainingRun.ADAPTER, trained, AttachOptions.of(init.withInitial(first))));
+    }
+  }
+}
