@@ -5,9 +5,11 @@ import static org.bytedeco.pytorch.global.torch.tensor;
 import espalier.adapters.Adapters;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Scope;
-import espalier.recipes.LoraScalings;
+import espalier.recipes.LoraPairs;
+import espalier.training.AdamRates;
 import espalier.training.AdamW;
 import espalier.training.Batch;
+import espalier.training.Decay;
 import espalier.training.LoraFa;
 import espalier.training.LoraPlus;
 import espalier.training.Optimizer;
@@ -66,23 +68,23 @@ final class TrainCase implements Experiment {
   private static Optimizer optimizer(JsonNode settings, Adapters adapters) {
     double rate = settings.required("lr").asDouble();
     double decay = settings.required("weight_decay").asDouble();
-    double beta1 = settings.required("betas").required(0).asDouble();
-    double beta2 = settings.required("betas").required(1).asDouble();
-    double epsilon = settings.required("eps").asDouble();
+    var rates =
+        new AdamRates(
+            settings.required("betas").required(0).asDouble(),
+            settings.required("betas").required(1).asDouble(),
+            settings.required("eps").asDouble());
     Map<String, Tensor> parameters = adapters.parameters();
     var all = new ParameterGroup("all", parameters, rate, decay);
     String name = settings.required("name").asString();
     return switch (name) {
-      case "adamw" -> new AdamW(List.of(all), beta1, beta2, epsilon);
+      case "adamw" -> new AdamW(List.of(all), rates, Decay.DECOUPLED);
       case "loraplus" -> {
         double ratio = settings.required("lr_ratio").asDouble();
         double embeddings = settings.path("lr_embedding").asDouble(LoraPlus.EMBEDDING_RATE);
         var plus = new LoraPlus(rate, ratio, embeddings, decay);
-        yield new AdamW(plus.groups(parameters), beta1, beta2, epsilon);
+        yield new AdamW(plus.groups(parameters), rates, Decay.DECOUPLED);
       }
-      case "lorafa" ->
-          new LoraFa(
-              all, LoraScalings.of(adapters, "default"), new LoraFa.Rates(beta1, beta2, epsilon));
+      case "lorafa" -> new LoraFa(all, LoraPairs.of(adapters), rates, true);
       default -> throw new AssertionError("the optimizer %s is not known".formatted(name));
     };
   }

@@ -13,7 +13,6 @@ import espalier.nn.Native;
 import espalier.text.Example;
 import espalier.text.ExampleEncoder;
 import espalier.text.Tokenizer;
-import espalier.training.AdamW;
 import espalier.training.BatchPlan;
 import espalier.training.DataFormat;
 import espalier.training.Dataset;
@@ -21,8 +20,6 @@ import espalier.training.Encoded;
 import espalier.training.EpochOrder;
 import espalier.training.EvalMetrics;
 import espalier.training.Examples;
-import espalier.training.LoraFa;
-import espalier.training.LoraPlus;
 import espalier.training.LossPlot;
 import espalier.training.Machine;
 import espalier.training.ModelCard;
@@ -35,7 +32,6 @@ import espalier.training.RunHistory;
 import espalier.training.RunListener;
 import espalier.training.RunLog;
 import espalier.training.Sample;
-import espalier.training.Sgd;
 import espalier.training.TensorBoardWriter;
 import espalier.training.TrainingConfig;
 import espalier.training.TrainingLoop;
@@ -48,7 +44,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.Consumer;
-import org.bytedeco.pytorch.Tensor;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -278,6 +273,7 @@ public final class TrainingRun implements AutoCloseable {
             settings.seed());
     claim(resume);
     try (Optimizer optimizer = optimizer()) {
+      report(optimizer.groups());
       int examples = train.examples().size();
       TrainingState start =
           resume ? folder.resume(model, ADAPTER, optimizer, examples) : TrainingState.START;
@@ -348,27 +344,19 @@ public final class TrainingRun implements AutoCloseable {
 
   private Optimizer optimizer() {
     var settings = recipe.training();
-    Map<String, Tensor> parameters = trainee.parameters();
-    var group =
-        new ParameterGroup("adapter", parameters, settings.learningRate(), settings.weightDecay());
-    return switch (settings.optimizer()) {
-      case "adamw" -> new AdamW(List.of(group));
-      case "sgd" -> new Sgd(List.of(group), 0.9);
-      case "lora-plus" ->
-          new AdamW(
-              new LoraPlus(
-                      settings.learningRate(),
-                      LoraPlus.RATIO,
-                      LoraPlus.EMBEDDING_RATE,
-                      settings.weightDecay())
-                  .groups(parameters));
-      case "lora-fa" ->
-          new LoraFa(group, LoraScalings.of(model.adapters(), ADAPTER), LoraFa.Rates.USUAL);
-      default ->
-          throw new RecipeException(
-              "training.optimizer is %s but must be adamw, sgd, lora-plus or lora-fa"
-                  .formatted(settings.optimizer()));
-    };
+    return Optimizers.of(
+        settings.optimizer(),
+        settings.learningRate(),
+        settings.weightDecay(),
+        model.adapters(),
+        listener::message);
+  }
+
+  private void report(List<ParameterGroup> groups) {
+    AtomicFiles.write(folder.file("optimizer_groups.json"), GroupReport.json(groups));
+    if (groups.size() > 1) {
+      GroupReport.lines(groups).forEach(listener::message);
+    }
   }
 
   private void finish(TrainingState end) {

@@ -42,6 +42,15 @@ public record LoraPlus(
     }
   }
 
+  /** What a person should know: a sentence each. */
+  public List<String> warnings() {
+    return ratio < 1
+        ? List.of(
+            "the ratio of learning rates is %s, so B learns slower than A; the method wants it above 1, and 16 is usual"
+                .formatted(ratio))
+        : List.of();
+  }
+
   /**
    * The groups A, embedding, B, and B without decay, in this order; those without a member are left
    * out.
