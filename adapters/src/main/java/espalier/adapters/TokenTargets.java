@@ -116,10 +116,11 @@ final class TokenTargets {
     }
     String source = group.getFirst();
     List<Integer> tokens = found.get(source);
-    boolean alike = named.stream().allMatch(path -> Objects.equals(found.get(path), tokens));
+    List<Integer> first = found.get(named.getFirst());
+    boolean alike = named.stream().allMatch(path -> Objects.equals(found.get(path), first));
     if (tying.ensured() && !alike) {
       var rows = new ArrayList<String>();
-      group.forEach(path -> rows.add(path + " " + found.getOrDefault(path, List.of())));
+      named.forEach(path -> rows.add(path + " " + found.get(path)));
       throw new ConfigException(
           "ensure_weight_tying needs the same trainable_token_indices for all layers of one weight, but there are %s; name %s alone, or the same rows in the same order"
               .formatted(String.join(", ", rows), source));

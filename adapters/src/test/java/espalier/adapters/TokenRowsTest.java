@@ -226,6 +226,24 @@ class TokenRowsTest {
   }
 
   @Test
+  void rows_of_a_follower_alone_stay_its_own() {
+    try (var model = TiedModel.tied()) {
+      Tensor before = model.logits();
+
+      Attached attached =
+          model.adapters.attach(
+              "one", rows(Map.of(HEAD, List.of(5))).toBuilder().ensureWeightTying(true).build(), 1);
+      shift(model.adapters, "one", HEAD_DELTA);
+
+      assertThat(attached.tokens()).containsExactly(HEAD);
+      assertThat(attached.warnings()).hasSize(1);
+      Tensor change = model.logits().sub(before);
+      assertThat(change.narrow(-1, 0, 5).count_nonzero().item_long()).isZero();
+      assertThat(change.select(-1, 5).count_nonzero().item_long()).isPositive();
+    }
+  }
+
+  @Test
   void what_does_not_fit_is_refused_by_name() {
     try (var model = TiedModel.untied()) {
       assertThatThrownBy(() -> model.adapters.attach("one", rows(1, 7), 1))

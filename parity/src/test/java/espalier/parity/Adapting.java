@@ -40,7 +40,14 @@ final class Adapting {
   /** Loads adapters by name from the folders where the reference saved them. */
   static Adapters load(PretrainedModel model, Map<String, Path> folders, boolean trainable) {
     folders.forEach(
-        (name, folder) -> requireAll(model.loadAdapter(name, folder, options(trainable))));
+        (name, folder) -> {
+          if (OverlookedTies.in(OverlookedTies.config(folder), model.model())
+              && !OverlookedTies.overwritesBase(folder)) {
+            OverlookedTies.load(model, name, folder, options(trainable));
+          } else {
+            requireAll(model.loadAdapter(name, folder, options(trainable)));
+          }
+        });
     return model.adapters();
   }
 

@@ -4,6 +4,7 @@ import espalier.adapters.Modules;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Predicate;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
@@ -20,9 +21,15 @@ final class Departures {
 
   /** The tensors that a case expects, or what is right in their place. */
   static Map<String, Tensor> expected(Case golden) {
-    return golden.kind().equals("convert/loftq")
-        ? GarbledFit.corrected(golden)
-        : TiedFactors.expected(golden);
+    Map<String, Tensor> expected =
+        golden.kind().equals("convert/loftq")
+            ? GarbledFit.corrected(golden)
+            : TiedFactors.expected(golden);
+    if (golden.kind().equals("model")
+        && golden.adapters().values().stream().anyMatch(OverlookedTies::overwritesBase)) {
+      expected.remove("disabled_logits");
+    }
+    return expected;
   }
 
   /** Why the library accepts what the reference refuses, or null if it does not. */
@@ -177,10 +184,28 @@ final class Departures {
   }
 
   /**
+   * Says in the expected config that weights are stored as [in, out] if any target's is: the
+   * reference has what the last of them set.
+   *
+   * @param transposed whether the layer at a path stores its weight so
+   */
+  static void storageOfAnyTarget(ObjectNode expected, Predicate<String> transposed) {
+    ObjectNode config = expected.required("adapter_config").asObject();
+    if (config.has("fan_in_fan_out")) {
+      boolean any = false;
+      for (JsonNode path : expected.required("targeted_modules")) {
+        any |= transposed.test(path.asString());
+      }
+      config.put("fan_in_fan_out", any);
+    }
+  }
+
+  /**
    * Takes out of what is expected of a config the second mention of factors that tied layers share:
    * the reference makes two parameters on one storage, steps both, and counts both.
    *
-   * @param expected the case's expectations, which are changed; its file still has both
+   * @param expected the expectations of a case whose model has tied weights, which are changed; its
+   *     file still has both
    */
   static void tiedCountOnce(ObjectNode expected) {
     if (!expected.path("given").path("ensure_weight_tying").asBoolean(false)) {

@@ -2,6 +2,7 @@ package espalier.parity;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import espalier.checkpoints.pretrained.PretrainedModel;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import tools.jackson.databind.node.ObjectNode;
@@ -48,6 +49,32 @@ final class DeparturesTest {
     Departures.wholeNamesOnly(expected);
 
     assertThat(expected).isEqualTo(json(text));
+  }
+
+  @Test
+  void weights_are_stored_as_any_target_stores_them() {
+    String text =
+        "{\"targeted_modules\": [\"a\", \"b\"], \"adapter_config\": {\"fan_in_fan_out\": %s}}";
+    ObjectNode one = json(text.formatted(false));
+    ObjectNode none = json(text.formatted(true));
+
+    Departures.storageOfAnyTarget(one, "a"::equals);
+    Departures.storageOfAnyTarget(none, "c"::equals);
+
+    assertThat(one).isEqualTo(json(text.formatted(true)));
+    assertThat(none).isEqualTo(json(text.formatted(false)));
+  }
+
+  @Test
+  void a_tie_between_layers_of_other_names_is_overlooked_by_the_reference_alone() {
+    try (PretrainedModel gpt2 = GoldenModel.load(Path.of("models/gpt2"));
+        PretrainedModel llama = GoldenModel.load(Path.of("models/llama"))) {
+      String text = "{\"ensure_weight_tying\": true, \"target_modules\": [\"%s\"]}";
+
+      assertThat(OverlookedTies.in(json(text.formatted("wte")), gpt2.model())).isTrue();
+      assertThat(OverlookedTies.in(json(text.formatted("lm_head")), gpt2.model())).isFalse();
+      assertThat(OverlookedTies.in(json(text.formatted("wte")), llama.model())).isFalse();
+    }
   }
 
   @Test
