@@ -14,6 +14,7 @@ import java.util.Map;
 import java.util.concurrent.Callable;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYSeries.XYSeriesRenderStyle;
+import org.knowm.xchart.style.XYStyler;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -135,9 +136,27 @@ final class CompareCommand implements Callable<Integer> {
             "trainable parameters (millions)",
             "eval loss (nats per token)");
     chart.getStyler().setDefaultSeriesRenderStyle(XYSeriesRenderStyle.Scatter);
+    bounds(chart.getStyler(), runs);
     for (ComparedRun run : runs) {
       chart.addSeries(run.name(), new double[] {run.parameters() / 1e6}, new double[] {run.loss()});
     }
     Picture.write(chart, out.resolve("compare.png"));
+  }
+
+  // Room around the points: those of the best and the worst would lie on the frame.
+  private static void bounds(XYStyler styler, List<ComparedRun> runs) {
+    var parameters = runs.stream().mapToDouble(run -> run.parameters() / 1e6).summaryStatistics();
+    var losses = runs.stream().mapToDouble(ComparedRun::loss).summaryStatistics();
+    boolean wide = parameters.getMin() > 0 && parameters.getMax() > 10 * parameters.getMin();
+    styler
+        .setXAxisLogarithmic(wide)
+        .setXAxisMin(wide ? parameters.getMin() / 1.5 : 0.0)
+        .setXAxisMax(parameters.getMax() * (wide ? 1.5 : 1.1));
+    double margin = Math.max(0.05, (losses.getMax() - losses.getMin()) / 10);
+    styler
+        .setYAxisMin(losses.getMin() - margin)
+        .setYAxisMax(losses.getMax() + margin)
+        .setYAxisDecimalPattern("0.00")
+        .setXAxisDecimalPattern("0.0##");
   }
 }
