@@ -1,5 +1,6 @@
 package espalier.training;
 
+import static espalier.training.Named.at;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.manual_seed;
@@ -80,7 +81,7 @@ class LoraFaTest {
   }
 
   private static LoraFa loraFa(Map<String, Tensor> all, double scaling, double decay) {
-    var pairs = Map.of(B, LoraPair.of(all.get(A), all.get(B), scaling));
+    var pairs = Map.of(B, LoraPair.of(at(all, A), at(all, B), scaling));
     return new LoraFa(new ParameterGroup("all", all, RATE, decay), pairs, LoraFa.RATES, true);
   }
 
@@ -100,7 +101,7 @@ class LoraFaTest {
     var all = factors();
     var oracles = new LinkedHashMap<String, Oracle>();
     all.forEach((key, p) -> oracles.put(key, new Oracle(p, RATE, decay, true)));
-    Tensor a = all.get(A).detach().clone();
+    Tensor a = at(all, A).detach().clone();
 
     try (var optimizer = loraFa(all, scaling, decay)) {
       for (int i = 0; i < 6; i++) {
@@ -110,10 +111,9 @@ class LoraFaTest {
                 Tensor g = randn(p.sizes());
                 gradient(p, g);
                 boolean pair = key.equals(B);
-                oracles
-                    .get(key)
+                at(oracles, key)
                     .step(
-                        pair ? Oracle.projected(g, all.get(A), scaling) : g.to(ScalarType.Double));
+                        pair ? Oracle.projected(g, at(all, A), scaling) : g.to(ScalarType.Double));
               }
             });
         optimizer.step(1);
@@ -122,26 +122,26 @@ class LoraFaTest {
 
     all.forEach(
         (key, p) ->
-            assertThat(key.equals(A) ? p.equal(a) : oracles.get(key).near(p)).as(key).isTrue());
+            assertThat(key.equals(A) ? p.equal(a) : at(oracles, key).near(p)).as(key).isTrue());
   }
 
   @Test
   void without_bias_correction_the_rate_is_the_plain_one() {
     var all = factors();
-    var oracle = new Oracle(all.get(B), RATE, 0, false);
-    var pairs = Map.of(B, LoraPair.of(all.get(A), all.get(B), 2));
+    var oracle = new Oracle(at(all, B), RATE, 0, false);
+    var pairs = Map.of(B, LoraPair.of(at(all, A), at(all, B), 2));
     var group = new ParameterGroup("all", all, RATE, 0);
 
     try (var optimizer = new LoraFa(group, pairs, LoraFa.RATES, false)) {
       for (int i = 0; i < 3; i++) {
         Tensor g = randn(5, 3);
-        gradient(all.get(B), g);
-        oracle.step(Oracle.projected(g, all.get(A), 2));
+        gradient(at(all, B), g);
+        oracle.step(Oracle.projected(g, at(all, A), 2));
         optimizer.step(1);
       }
     }
 
-    assertThat(oracle.near(all.get(B))).isTrue();
+    assertThat(oracle.near(at(all, B))).isTrue();
   }
 
   @Test
@@ -224,25 +224,26 @@ class LoraFaTest {
   @Test
   void an_a_that_is_frozen_already_still_makes_a_pair() {
     var all = factors();
-    Tensor a = all.remove(A).set_requires_grad(false);
-    var oracle = new Oracle(all.get(B), RATE, 0, true);
+    Tensor a = at(all, A).set_requires_grad(false);
+    all.remove(A);
+    var oracle = new Oracle(at(all, B), RATE, 0, true);
     Tensor g = randn(5, 3);
     oracle.step(Oracle.projected(g, a, 2));
-    var pairs = Map.of(B, LoraPair.of(a, all.get(B), 2));
+    var pairs = Map.of(B, LoraPair.of(a, at(all, B), 2));
 
     try (var optimizer =
         new LoraFa(new ParameterGroup("all", all, RATE, 0), pairs, LoraFa.RATES, true)) {
-      gradient(all.get(B), g);
+      gradient(at(all, B), g);
       optimizer.step(1);
     }
 
-    assertThat(oracle.near(all.get(B))).isTrue();
+    assertThat(oracle.near(at(all, B))).isTrue();
   }
 
   @Test
   void a_b_without_a_gradient_is_passed_over() {
     var all = factors();
-    Tensor before = all.get(B).detach().clone();
+    Tensor before = at(all, B).detach().clone();
 
     try (var optimizer = loraFa(all, 2, 0.1)) {
       optimizer.step(1);
@@ -250,7 +251,7 @@ class LoraFaTest {
       assertThat(optimizer.state()).isEmpty();
     }
 
-    assertThat(all.get(B).equal(before)).isTrue();
+    assertThat(at(all, B).equal(before)).isTrue();
   }
 
   @Test
@@ -272,11 +273,11 @@ class LoraFaTest {
     var all = factors();
     try (var _ = loraFa(all, 2, 0)) {
 
-      Tensor hidden = x.matmul(all.get(A).t());
+      Tensor hidden = x.matmul(at(all, A).t());
 
       // no node of the graph holds x: the product of two tensors without gradients has none
       assertThat(hidden.requires_grad()).isFalse();
-      assertThat(hidden.matmul(all.get(B).t()).requires_grad()).isTrue();
+      assertThat(hidden.matmul(at(all, B).t()).requires_grad()).isTrue();
     }
   }
 
@@ -297,19 +298,19 @@ class LoraFaTest {
         .hasMessageContaining("learning_rate is -1.0");
     assertThatThrownBy(() -> new ParameterGroup("all", all, 1, -1))
         .hasMessageContaining("weight_decay is -1.0");
-    assertThat(all.get(A).requires_grad()).isTrue();
+    assertThat(at(all, A).requires_grad()).isTrue();
   }
 
   @Test
   void a_restored_state_freezes_a_again() {
     var all = factors();
     try (var optimizer = loraFa(all, 2, 0)) {
-      all.get(A).set_requires_grad(true); // as loading an adapter does
+      at(all, A).set_requires_grad(true); // as loading an adapter does
 
       optimizer.restore(optimizer.state());
     }
 
-    assertThat(all.get(A).requires_grad()).isFalse();
+    assertThat(at(all, A).requires_grad()).isFalse();
   }
 
   @Test
@@ -321,15 +322,15 @@ class LoraFaTest {
   void a_zero_b_moves_at_the_first_step() {
     var all = factors();
     try (var _ = new NoGradGuard()) {
-      all.get(B).copy_(zeros(5, 3));
+      at(all, B).copy_(zeros(5, 3));
     }
 
     try (var optimizer = loraFa(all, 2, 0)) {
-      gradient(all.get(B), randn(5, 3));
+      gradient(at(all, B), randn(5, 3));
       optimizer.step(1);
     }
 
     // the first step of Adam is the rate, whatever the gradient
-    assertThat(all.get(B).abs().min().item_double()).isGreaterThan(0.9 * RATE);
+    assertThat(at(all, B).abs().min().item_double()).isGreaterThan(0.9 * RATE);
   }
 }

@@ -1,5 +1,6 @@
 package espalier.training;
 
+import static espalier.training.Named.at;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.randn;
@@ -97,7 +98,7 @@ class LoraPlusTest {
   }
 
   private static double moved(Map<String, Tensor> now, Map<String, Tensor> before, String key) {
-    return now.get(key).detach().sub(before.get(key)).abs().max().item_double();
+    return at(now, key).detach().sub(at(before, key)).abs().max().item_double();
   }
 
   @Test
