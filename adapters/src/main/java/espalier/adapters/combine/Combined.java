@@ -1,5 +1,6 @@
 package espalier.adapters.combine;
 
+import espalier.adapters.AdapterContents;
 import espalier.adapters.lora.LoraConfig;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -18,5 +19,10 @@ public record Combined(LoraConfig config, Map<String, Tensor> tensors, Combinati
   /** Copies the map. */
   public Combined {
     tensors = Collections.unmodifiableMap(new LinkedHashMap<>(tensors));
+  }
+
+  /** What a folder of it consists of. */
+  public AdapterContents contents() {
+    return new AdapterContents(config, tensors);
   }
 }

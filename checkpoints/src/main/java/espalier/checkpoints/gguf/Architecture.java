@@ -15,8 +15,15 @@ sealed interface Architecture permits Llama, Qwen, Gemma3, Gpt2 {
    */
   Converted convert(GgufFile file);
 
-  /** The architecture that the file names. */
-  static Architecture of(GgufFile file) {
+  /**
+   * The names of a model's weights, but for those of experts and of biases.
+   *
+   * @param headDim rows of a head
+   */
+  NameTable names(long headDim);
+
+  /** All by their name in a file. */
+  static Map<String, Architecture> known() {
     Map<String, Architecture> known = new TreeMap<>();
     known.put("llama", new Llama());
     known.put("qwen2", Qwen.QWEN2);
@@ -24,6 +31,12 @@ sealed interface Architecture permits Llama, Qwen, Gemma3, Gpt2 {
     known.put("qwen3moe", Qwen.QWEN3_MOE);
     known.put("gemma3", new Gemma3());
     known.put("gpt2", new Gpt2());
+    return known;
+  }
+
+  /** The architecture that the file names. */
+  static Architecture of(GgufFile file) {
+    Map<String, Architecture> known = known();
     String name = file.metadata().string("general.architecture");
     Architecture architecture = known.get(name);
     if (architecture == null) {

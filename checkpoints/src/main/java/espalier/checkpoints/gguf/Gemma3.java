@@ -32,7 +32,7 @@ final class Gemma3 implements Architecture {
     config.put("query_pre_attn_scalar", queryScalar(settings, size));
     addWindow(settings, config, size.layers());
     settings.refuseUnread();
-    return new Converted(config, Mapping.of(file, names(), size.layers(), 0));
+    return new Converted(config, Mapping.of(file, names(size.headDim()), size.layers(), 0));
   }
 
   private static Object queryScalar(Settings settings, DecoderSize size) {
@@ -70,7 +70,8 @@ final class Gemma3 implements Architecture {
     return sliding ? "sliding_attention" : "full_attention";
   }
 
-  private static NameTable names() {
+  @Override
+  public NameTable names(long headDim) {
     var norm = new Layout.PlusOne();
     String layer = "model.layers.{n}.";
     NameTable names =

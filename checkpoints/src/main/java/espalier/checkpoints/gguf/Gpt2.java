@@ -24,10 +24,11 @@ final class Gpt2 implements Architecture {
     settings.only("attention.scale", 0);
     settings.harmless("vocab_size");
     settings.refuseUnread();
-    return new Converted(config, Mapping.of(file, names(), layers, 0));
+    return new Converted(config, Mapping.of(file, names(hidden / heads), layers, 0));
   }
 
-  private static NameTable names() {
+  @Override
+  public NameTable names(long headDim) {
     var asStored = new Layout.AsStored();
     var transposed = new Layout.Transposed();
     String layer = "transformer.h.{n}.";

@@ -38,7 +38,8 @@ final class Llama implements Architecture {
               .formatted(config.get("model_type")));
     }
     settings.refuseUnread();
-    NameTable names = names(file, size.headDim(), experts, bias, gateBias);
+    boolean stacked = file.find("blk.0.ffn_gate_exps.weight").isPresent();
+    NameTable names = names(size.headDim(), experts, stacked, bias, gateBias);
     return new Converted(config, Mapping.of(file, names, size.layers(), experts));
   }
 
@@ -64,8 +65,13 @@ final class Llama implements Architecture {
     return config;
   }
 
+  @Override
+  public NameTable names(long headDim) {
+    return names(headDim, 0, false, false, false);
+  }
+
   private static NameTable names(
-      GgufFile file, long headDim, long experts, boolean bias, boolean gateBias) {
+      long headDim, long experts, boolean stacked, boolean bias, boolean gateBias) {
     var asStored = new Layout.AsStored();
     var heads = new Layout.InterleavedHeads(headDim);
     String layer = "model.layers.{n}.";
@@ -76,7 +82,7 @@ final class Llama implements Architecture {
     addProjection(names, "attn_output", layer + "self_attn.o_proj", asStored, bias);
     names.add("blk.{n}.ffn_norm.weight", layer + "post_attention_layernorm.weight");
     if (experts > 0) {
-      addExperts(names, file.find("blk.0.ffn_gate_exps.weight").isPresent());
+      addExperts(names, stacked);
     } else {
       addProjection(names, "ffn_gate", layer + "mlp.gate_proj", asStored, gateBias);
       addProjection(names, "ffn_up", layer + "mlp.up_proj", asStored, gateBias);

@@ -50,6 +50,11 @@ enum Qwen implements Architecture {
     return new Converted(config, Mapping.of(file, names(bias), size.layers(), experts));
   }
 
+  @Override
+  public NameTable names(long headDim) {
+    return names(false);
+  }
+
   private NameTable names(boolean bias) {
     String layer = "model.layers.{n}.";
     NameTable names = Decoders.names(new Layout.AsStored());

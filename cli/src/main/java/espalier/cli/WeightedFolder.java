@@ -1,0 +1,47 @@
+package espalier.cli;
+
+import java.nio.file.Path;
+import picocli.CommandLine.ITypeConverter;
+import picocli.CommandLine.TypeConversionException;
+
+/**
+ * An adapter that was named on the command line with how much of it is wanted.
+ *
+ * @param name what it is called in this process
+ * @param folder where it lies
+ * @param weight factor on its update
+ */
+record WeightedFolder(String name, Path folder, double weight) {
+
+  /** Reads {@code NAME=DIR:WEIGHT}; without a name it is the folder's, without a weight 1. */
+  static WeightedFolder parse(String text) {
+    int equals = text.indexOf('=');
+    String place = text.substring(equals + 1);
+    double weight = 1;
+    int colon = place.lastIndexOf(':');
+    if (colon >= 0 && isNumber(place.substring(colon + 1))) {
+      weight = Double.parseDouble(place.substring(colon + 1));
+      place = place.substring(0, colon);
+    }
+    Path folder = Path.of(place);
+    String name = equals < 0 ? String.valueOf(folder.getFileName()) : text.substring(0, equals);
+    if (name.isBlank() || place.isBlank()) {
+      throw new TypeConversionException(
+          "'%s' does not name an adapter; write NAME=DIR:WEIGHT, such as law=runs/law:0.7"
+              .formatted(text));
+    }
+    return new WeightedFolder(name, folder, weight);
+  }
+
+  private static boolean isNumber(String text) {
+    return text.matches("[+-]?(\\d+\\.?\\d*|\\.\\d+)([eE][+-]?\\d+)?");
+  }
+
+  /** As picocli wants it. */
+  static final class Converter implements ITypeConverter<WeightedFolder> {
+    @Override
+    public WeightedFolder convert(String value) {
+      return parse(value);
+    }
+  }
+}
