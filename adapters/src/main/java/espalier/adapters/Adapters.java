@@ -158,6 +158,15 @@ public final class Adapters {
     return List.copyOf(set.entries().keySet());
   }
 
+  /**
+   * Checks that all of these are names of adapters.
+   *
+   * @throws AdapterException naming, sorted, those that are not
+   */
+  public void requireAll(Collection<String> names) {
+    set.requireAll(names);
+  }
+
   /** The config of an adapter, with what attaching found out. */
   public AdapterConfig config(String name) {
     return set.entry(name).config();
@@ -315,6 +324,19 @@ public final class Adapters {
     active().forEach(name -> on(name).values().forEach(a -> a.scale(a.scale() * factor)));
   }
 
+  /**
+   * Divides the factor of the active adapters, as {@link #scaleLayers} multiplied it.
+   *
+   * @param factor not 0
+   */
+  public void unscaleLayers(double factor) {
+    if (factor == 0) {
+      throw new ConfigException(
+          "the scale to divide by is 0; use unscaleLayers() to go back to adapters as trained");
+    }
+    scaleLayers(1 / factor);
+  }
+
   /** Sets the factor of the active adapters back to 1. */
   public void unscaleLayers() {
     active().forEach(name -> setScale(name, 1));
@@ -447,6 +469,33 @@ public final class Adapters {
     set.requireUnmerged("the base can not be restored");
     try (var restoring = new BaseRestoring(entry, factories)) {
       restoring.run(set.active());
+    }
+  }
+
+  /**
+   * Refuses a base that is not the one that an adapter was first put on, before the adapter is
+   * loaded: its start would take something else out of it.
+   *
+   * @param base what the weights were, by the path of their layer; unknown paths are passed over
+   * @throws IllegalStateException naming a layer whose weight is another
+   */
+  public void requireBase(Map<String, WeightSketch> base) {
+    Map<String, Adaptable> layers = set.adaptables();
+    List<String> others =
+        base.entrySet().stream()
+            .filter(
+                each -> {
+                  Adaptable layer = layers.get(each.getKey());
+                  return layer != null && !WeightSketch.of(layer).matches(each.getValue());
+                })
+            .map(Map.Entry::getKey)
+            .toList();
+    if (!others.isEmpty()) {
+      throw new IllegalStateException(
+          "the weight of %s is not the one that this adapter was first put on%s: its start takes something out of the base and needs the untouched one; load the base anew, without other such adapters on it"
+              .formatted(
+                  others.getFirst(),
+                  others.size() == 1 ? "" : ", and %d more".formatted(others.size() - 1)));
     }
   }
 

@@ -20,6 +20,7 @@ final class Entry {
   private final List<String> parameters;
   private @Nullable BaseBiases biases;
   private boolean changedBase;
+  private Map<String, WeightSketch> base = Map.of();
 
   Entry(
       String name,
@@ -87,6 +88,15 @@ final class Entry {
 
   void changedBase(boolean changed) {
     changedBase = changed;
+  }
+
+  /** What the weights were before the start changed them, by path of the layer. */
+  Map<String, WeightSketch> base() {
+    return base;
+  }
+
+  void base(Map<String, WeightSketch> before) {
+    base = before;
   }
 
   void trainable(boolean on) {
