@@ -476,10 +476,11 @@ public final class Adapters {
    * Refuses a base that is not the one that an adapter was first put on, before the adapter is
    * loaded: its start would take something else out of it.
    *
+   * @param name the adapter's name, for the message
    * @param base what the weights were, by the path of their layer; unknown paths are passed over
    * @throws IllegalStateException naming a layer whose weight is another
    */
-  public void requireBase(Map<String, WeightSketch> base) {
+  public void requireBase(String name, Map<String, WeightSketch> base) {
     Map<String, Adaptable> layers = set.adaptables();
     List<String> others =
         base.entrySet().stream()
@@ -492,9 +493,10 @@ public final class Adapters {
             .toList();
     if (!others.isEmpty()) {
       throw new IllegalStateException(
-          "the weight of %s is not the one that this adapter was first put on%s: its start takes something out of the base and needs the untouched one; load the base anew, without other such adapters on it"
+          "the weight of %s is not the one that %s was first put on%s: its start takes something out of the base and needs the untouched one; load the base anew, without other such adapters on it"
               .formatted(
                   others.getFirst(),
+                  name,
                   others.size() == 1 ? "" : ", and %d more".formatted(others.size() - 1)));
     }
   }

@@ -198,6 +198,17 @@ class LoadingTest {
   }
 
   @Test
+  void a_failing_key_mapping_is_refused_before_anything_changes() {
+    LoadOptions options = LoadOptions.defaults().withKeyMapping(Map.of("(a", "b"));
+
+    assertThatThrownBy(() -> adapters.load("one", LORA, saved(LORA), options))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageStartingWith("the key mapping's \"(a\" is no regular expression");
+    assertThat(adapters.names()).isEmpty();
+    assertThat(model.at(Q).adapters().all()).isEmpty();
+  }
+
+  @Test
   void keys_are_mapped_by_the_first_rule_that_changes_them() {
     var renamed = new LinkedHashMap<String, Tensor>();
     saved(LORA).forEach((k, v) -> renamed.put(k.replace("model.layers", "old.blocks"), v));

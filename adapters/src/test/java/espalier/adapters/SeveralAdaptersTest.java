@@ -168,6 +168,29 @@ class SeveralAdaptersTest {
     assertThat(adapters.active()).containsExactly("one");
   }
 
+  @Test
+  void a_config_for_use_only_attaches_and_activates_without_gradients() {
+    LoraConfig config = lora().withHead(ConfigHead.empty().withInferenceMode(true));
+
+    adapters.attach("one", config, 1);
+    add("two", lora());
+
+    assertThat(adapters.parameters()).isEmpty();
+    adapters.setActive(List.of("one"));
+    assertThat(trains("one")).isFalse();
+    adapters.setActive(List.of("one", "two"));
+    assertThat(trains("two")).isTrue();
+  }
+
+  @Test
+  void all_linear_means_the_same_layers_on_a_model_that_has_an_adapter() {
+    adapters.attach("one", lora().withTargets(Targets.allLinear()), 1);
+
+    add("two", lora().withTargets(Targets.allLinear()));
+
+    assertThat(adapters.attached("two").modules()).isEqualTo(adapters.attached("one").modules());
+  }
+
   private boolean trains(String name) {
     return adapters.on(name).values().stream().allMatch(Adapter::trainable);
   }

@@ -98,7 +98,7 @@ public final class AdapterFiles {
     AdapterCatalog.Read read = readConfig(folder, catalog);
     PickleRefusal.checkFolder(folder);
     if (read.config().needsItsBase()) {
-      adapters.requireBase(BaseSketches.read(folder));
+      adapters.requireBase("the adapter of " + folder, BaseSketches.read(folder));
     }
     try (var _ = Scope.open()) {
       Map<String, Tensor> first = read.config().unrepeatableStart() ? initial(folder) : Map.of();

@@ -162,7 +162,9 @@ class AdapterFilesTest {
 
       assertThatThrownBy(() -> untouched.loadAdapter("again", folder))
           .isInstanceOf(IllegalStateException.class)
-          .hasMessageStartingWith("the weight of " + Q + " is not the one that this adapter was")
+          .hasMessageStartingWith(
+              "the weight of %s is not the one that the adapter of %s was first put on, and 1 more"
+                  .formatted(Q, folder))
           .hasMessageContaining("load the base anew");
 
       assertThat(untouched.adapters().names()).containsExactly("default");
