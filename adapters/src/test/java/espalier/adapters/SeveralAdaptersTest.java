@@ -291,8 +291,7 @@ class SeveralAdaptersTest {
     assertThat(there(adapters.on("idle").get(Q)).scale()).isEqualTo(1);
     assertThatThrownBy(() -> adapters.unscaleLayers(0))
         .isInstanceOf(ConfigException.class)
-        .hasMessage(
-            "the scale to divide by is 0; use unscaleLayers() to go back to adapters as trained");
+        .hasMessage("a factor can not be divided by 0; unscaleLayers() sets it to 1");
   }
 
   @Test
