@@ -90,6 +90,11 @@ final class Activation {
                     "%s trained biases of the base, which stay changed while it is disabled"
                         .formatted(name));
               }
+              if (entry.changedBase()) {
+                warnings.add(
+                    "the start of %s took something out of the base, which is not put back while it is disabled"
+                        .formatted(name));
+              }
             });
     List<String> merged = set.merged();
     if (!merged.isEmpty()) {

@@ -120,6 +120,14 @@ public interface AdapterConfig {
     return false;
   }
 
+  /**
+   * Whether loading such an adapter works something out of the base again, so that it must be the
+   * base that this adapter was first put on.
+   */
+  default boolean needsItsBase() {
+    return false;
+  }
+
   /** Why {@link #withoutStart} can not be had, as a sentence, or null if it can. */
   default @Nullable String withoutStartRefusal() {
     return null;

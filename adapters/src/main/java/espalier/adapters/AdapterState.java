@@ -69,7 +69,11 @@ final class AdapterState {
           case AUTO -> config.unrepeatableStart() && config.withoutStartRefusal() == null;
         };
     if (initial.isEmpty() || !plain) {
-      return new AdapterContents(config, state, config.unrepeatableStart() ? initial : Map.of());
+      return new AdapterContents(
+          config,
+          state,
+          config.unrepeatableStart() ? initial : Map.of(),
+          config.needsItsBase() ? entry.base() : Map.of());
     }
     var whole = new LinkedHashMap<>(state);
     set.embeddings().forEach((path, layer) -> putWhole(path, layer, entry, whole));

@@ -13,7 +13,6 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.Predicate;
-import java.util.regex.Matcher;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -296,19 +295,12 @@ final class AdapterTensors {
 
   private static Map<String, Tensor> bare(
       Map<String, Tensor> saved, Map<String, String> keyMapping) {
+    var mapping = new KeyMapping(keyMapping);
     var bare = new LinkedHashMap<String, Tensor>();
     saved.forEach(
         (key, tensor) -> {
           String name = key.startsWith(PREFIX) ? key.substring(PREFIX.length()) : key;
-          for (Map.Entry<String, String> rule : keyMapping.entrySet()) {
-            Matcher matcher = PythonRegex.compile(rule.getKey(), "the key mapping's").matcher(name);
-            String mapped = matcher.replaceAll(rule.getValue());
-            if (!mapped.equals(name)) {
-              name = mapped;
-              break;
-            }
-          }
-          bare.put(name, tensor);
+          bare.put(mapping.apply(name), tensor);
         });
     return bare;
   }

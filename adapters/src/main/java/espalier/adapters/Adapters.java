@@ -158,6 +158,15 @@ public final class Adapters {
     return List.copyOf(set.entries().keySet());
   }
 
+  /**
+   * Checks that all of these are names of adapters.
+   *
+   * @throws AdapterException naming, sorted, those that are not
+   */
+  public void requireAll(Collection<String> names) {
+    set.requireAll(names);
+  }
+
   /** The config of an adapter, with what attaching found out. */
   public AdapterConfig config(String name) {
     return set.entry(name).config();
@@ -515,6 +524,35 @@ public final class Adapters {
     set.requireUnmerged("the base can not be restored");
     try (var restoring = new BaseRestoring(entry, factories)) {
       restoring.run(set.active());
+    }
+  }
+
+  /**
+   * Refuses a base that is not the one that an adapter was first put on, before the adapter is
+   * loaded: its start would take something else out of it.
+   *
+   * @param name the adapter's name, for the message
+   * @param base what the weights were, by the path of their layer; unknown paths are passed over
+   * @throws IllegalStateException naming a layer whose weight is another
+   */
+  public void requireBase(String name, Map<String, WeightSketch> base) {
+    Map<String, Adaptable> layers = set.adaptables();
+    List<String> others =
+        base.entrySet().stream()
+            .filter(
+                each -> {
+                  Adaptable layer = layers.get(each.getKey());
+                  return layer != null && !WeightSketch.of(layer).matches(each.getValue());
+                })
+            .map(Map.Entry::getKey)
+            .toList();
+    if (!others.isEmpty()) {
+      throw new IllegalStateException(
+          "the weight of %s is not the one that %s was first put on%s: its start takes something out of the base and needs the untouched one; load the base anew, without other such adapters on it"
+              .formatted(
+                  others.getFirst(),
+                  name,
+                  others.size() == 1 ? "" : ", and %d more".formatted(others.size() - 1)));
     }
   }
 

@@ -229,6 +229,20 @@ final class Attaching implements AutoCloseable {
     return made.values().stream().anyMatch(adapter -> adapter.residual() != null);
   }
 
+  /** The weights that the start changes, as they are before, by path. */
+  Map<String, WeightSketch> base() {
+    var base = new LinkedHashMap<String, WeightSketch>();
+    if (config.needsItsBase()) {
+      made.forEach(
+          (path, adapter) -> {
+            if (adapter.residual() != null) {
+              base.put(path, WeightSketch.of(adapter.layer()));
+            }
+          });
+    }
+    return base;
+  }
+
   /** Hands the adapters over to their layers. */
   void commit() {
     var done = new ArrayList<Adaptable>();

@@ -23,6 +23,7 @@ final class Entry {
   private final List<String> parameters;
   private @Nullable BaseBiases biases;
   private boolean changedBase;
+  private Map<String, WeightSketch> base = Map.of();
 
   /** What an adapter is on; the layers by path. */
   Entry(
@@ -117,6 +118,15 @@ final class Entry {
 
   void changedBase(boolean changed) {
     changedBase = changed;
+  }
+
+  /** What the weights were before the start changed them, by path of the layer. */
+  Map<String, WeightSketch> base() {
+    return base;
+  }
+
+  void base(Map<String, WeightSketch> before) {
+    base = before;
   }
 
   void trainable(boolean on) {

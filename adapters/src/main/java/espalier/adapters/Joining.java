@@ -56,6 +56,7 @@ final class Joining {
       if (attaching.changesBase()) {
         set.requireUnmerged("the start of %s changes the base".formatted(name));
         entry.changedBase(true);
+        entry.base(attaching.base());
       }
       AdapterTensors.Fit fit = null;
       if (saved != null) {

@@ -10,8 +10,9 @@ import java.util.Map;
  *     the base's dtype
  * @param strict whether a missing tensor is an error and not a warning
  * @param ignoreMismatched whether tensors of a wrong shape are passed over with a warning
- * @param keyMapping regular expressions and their replacements, applied to the keys without {@code
- *     base_model.model.}; the first that changes a key counts
+ * @param keyMapping regular expressions and their replacements, both as Python writes them, applied
+ *     to the keys without {@code base_model.model.}; the first that changes a key counts, so give a
+ *     map that keeps its order
  */
 public record LoadOptions(
     boolean trainable,

@@ -33,6 +33,11 @@ final class PythonRegex {
     }
   }
 
+  /** What Java calls a group by its place among those with names, from 0. */
+  static String groupName(int index) {
+    return "g" + index;
+  }
+
   /** Rewrites what Python spells otherwise. */
   private String rewritten() {
     while (at < regex.length()) {
@@ -90,7 +95,7 @@ final class PythonRegex {
     }
     String name = regex.substring(at + 4, close);
     out.append(opening)
-        .append(groups.computeIfAbsent(name, _ -> "g" + groups.size()))
+        .append(groups.computeIfAbsent(name, _ -> groupName(groups.size())))
         .append(closing);
     at = close + 1;
   }

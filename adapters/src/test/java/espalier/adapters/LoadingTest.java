@@ -6,16 +6,20 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
+import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** Tensors of an adapter, read out under the keys of its file and put in again. */
 class LoadingTest {
@@ -63,6 +67,42 @@ class LoadingTest {
     assertThat(adapters.parameters()).isEmpty();
     assertThat(result.attached().config().head().inferenceMode()).isTrue();
     assertThat(model.at(Q).forward(x).equal(model.at(Q).base(x))).isFalse();
+  }
+
+  static Stream<LoraConfig> variants() {
+    return Stream.of(
+            LoraConfig.builder(),
+            LoraConfig.builder().loraBias(true),
+            LoraConfig.builder().bias(BiasTraining.ALL),
+            LoraConfig.builder().variant(new LoraVariant.Dora()),
+            LoraConfig.builder().variant(new LoraVariant.Kasa(0, 0)),
+            LoraConfig.builder().init(new LoraInit.Pissa()),
+            LoraConfig.builder().init(new LoraInit.Mica()))
+        .map(config -> config.r(2).targets(Targets.named("q_proj").saving("k_proj")).build());
+  }
+
+  @ParameterizedTest
+  @MethodSource("variants")
+  void one_without_values_that_is_filled_later_is_as_one_that_was_loaded(LoraConfig config) {
+    Map<String, Tensor> saved = saved(config);
+    saved.values().forEach(t -> t.add_(new Tree.Draw(8).normal(t.shape())));
+    adapters.load("one", config, saved, LoadOptions.defaults());
+    Tensor loaded = model.at(Q).forward(x);
+
+    try (Tree other = Tree.decoder(1)) {
+      var others = Adapters.of(other, Tree.facts());
+      others.attach("one", config, AttachOptions.of(InitSource.blank()));
+      var incomplete = new LinkedHashMap<>(saved);
+      incomplete.remove(A);
+      assertThatThrownBy(
+              () -> others.setState("one", incomplete, LoadOptions.defaults().withStrict(true)))
+          .isInstanceOf(StateMismatchException.class)
+          .hasMessageContaining(A);
+      others.setState("one", saved, LoadOptions.defaults().withStrict(true));
+
+      assertThat(other.at(Q).forward(x).equal(loaded)).isTrue();
+      assertThat(others.state("one").keySet()).isEqualTo(adapters.state("one").keySet());
+    }
   }
 
   @Test
@@ -155,6 +195,17 @@ class LoadingTest {
 
     assertThat(there(adapters.state("one").get(A)).scalar_type().intern())
         .isEqualTo(ScalarType.Float);
+  }
+
+  @Test
+  void a_failing_key_mapping_is_refused_before_anything_changes() {
+    LoadOptions options = LoadOptions.defaults().withKeyMapping(Map.of("(a", "b"));
+
+    assertThatThrownBy(() -> adapters.load("one", LORA, saved(LORA), options))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageStartingWith("the key mapping's \"(a\" is no regular expression");
+    assertThat(adapters.names()).isEmpty();
+    assertThat(model.at(Q).adapters().all()).isEmpty();
   }
 
   @Test

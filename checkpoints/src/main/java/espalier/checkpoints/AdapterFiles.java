@@ -11,6 +11,7 @@ import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
@@ -31,6 +32,9 @@ public final class AdapterFiles {
 
   /** The tensors' file name. */
   public static final String TENSORS = "adapter_model.safetensors";
+
+  /** The adapter that {@link #saveAll} writes into the folder itself. */
+  public static final String DEFAULT = "default";
 
   /** The folder beside them for first values that loading could not work out again. */
   public static final String INITIAL = "initial";
@@ -83,11 +87,19 @@ public final class AdapterFiles {
     }
   }
 
-  /** Loads the adapter of a folder onto a model. */
+  /**
+   * Loads the adapter of a folder onto a model.
+   *
+   * @throws IllegalStateException if its start takes something out of the base, and this base is
+   *     not the one that it was first put on
+   */
   public static LoadResult load(
       Adapters adapters, String name, Path folder, AdapterCatalog catalog, LoadOptions options) {
     AdapterCatalog.Read read = readConfig(folder, catalog);
     PickleRefusal.checkFolder(folder);
+    if (read.config().needsItsBase()) {
+      adapters.requireBase("the adapter of " + folder, BaseSketches.read(folder));
+    }
     try (var _ = Scope.open()) {
       Map<String, Tensor> first = read.config().unrepeatableStart() ? initial(folder) : Map.of();
       try {
@@ -141,6 +153,21 @@ public final class AdapterFiles {
     }
   }
 
+  /**
+   * Saves several adapters of a model as PEFT does: {@code default} in the folder itself, each
+   * other one in a folder of its name below.
+   *
+   * @throws espalier.adapters.AdapterException naming those that the model does not have, before
+   *     anything is written
+   */
+  public static void saveAll(
+      Adapters adapters, Collection<String> names, Path folder, AdapterCatalog catalog) {
+    adapters.requireAll(names);
+    for (String name : names) {
+      save(adapters, name, name.equals(DEFAULT) ? folder : folder.resolve(name), catalog);
+    }
+  }
+
   /** Writes what an adapter consists of as a folder. */
   public static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
     Path initial = folder.resolve(INITIAL);
@@ -153,6 +180,7 @@ public final class AdapterFiles {
       SafetensorsWriter.write(initial.resolve(TENSORS), contents.initial());
     }
     SafetensorsWriter.write(folder.resolve(TENSORS), contents.tensors());
+    BaseSketches.write(folder, contents.base());
     writeConfig(contents.config(), folder, catalog);
   }
 

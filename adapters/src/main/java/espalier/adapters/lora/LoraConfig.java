@@ -155,6 +155,12 @@ public record LoraConfig(
     return init.unrepeatable();
   }
 
+  // KaSA needs it too, but takes nothing more from a base that was cut to the same rank already
+  @Override
+  public boolean needsItsBase() {
+    return init.takenOut() || init instanceof LoraInit.Loftq;
+  }
+
   @Override
   public @Nullable String withoutStartRefusal() {
     return MutatedStart.refusal(this);
@@ -221,6 +227,11 @@ public record LoraConfig(
   @Override
   public List<String> warnings(Map<String, AdapterConfig> others) {
     var warnings = new ArrayList<String>();
+    String refusal = changesBase() ? withoutStartRefusal() : null;
+    if (refusal != null) {
+      warnings.add(
+          "the adapter can not be made plain LoRA for the untouched base later on: " + refusal);
+    }
     others.forEach(
         (name, other) -> {
           if (variant instanceof LoraVariant.Kasa

@@ -14,6 +14,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import tools.jackson.databind.node.JsonNodeFactory;
 
 class LoraConfigTest {
 
@@ -54,6 +55,37 @@ class LoraConfigTest {
             builder().variant(new LoraVariant.Monteclora(0, false, 0.1, 1, 1, 1)),
             "monteclora_config.num_samples is 0 but 1 or more is needed"),
         Arguments.of(
+            builder().variant(new LoraVariant.Velora(1, 0, "random")),
+            "velora_config.scale is 0.0 but more than 0 is needed"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Velora(1, 1, "mean")),
+            "velora_config.init_type is mean but batch_average, batch_average_once and random are"
+                + " known"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Monteclora(1, false, 0, 1, 1, 1)),
+            "monteclora_config.dirichlet_prior is 0.0 but more than 0 is needed"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Monteclora(1, false, 1, 1, 1, 0)),
+            "monteclora_config.buffer_size is 0 but 1 or more is needed"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Arrow(1, 0, false, null, null, null)),
+            "arrow_config.router_temperature is 0.0 but more than 0 is needed"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Kasa(-1, 0)),
+            "kasa_config.beta is -1.0 but must not be negative"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Kasa(0, -1)),
+            "kasa_config.gamma is -1.0 but must not be negative"),
+        Arguments.of(
+            builder().variant(new LoraVariant.Bdlora(null, List.of("q"), 0, true)),
+            "use_bdlora.nblocks is 0 but 1 or more is needed"),
+        Arguments.of(
+            builder().init(new LoraInit.LoraGa(LoraInit.Direction.AR_BR, LoraInit.Scale.UNIT, 0)),
+            "lora_ga_config.stable_gamma is 0 but 1 or more is needed; 16 is the default"),
+        Arguments.of(
+            builder().alpha(Double.POSITIVE_INFINITY),
+            "lora_alpha is Infinity but a finite number is needed"),
+        Arguments.of(
             builder().variant(new LoraVariant.Arrow(0, 1, false, null, null, null)),
             "arrow_config.top_k is 0 but 1 or more is needed"),
         Arguments.of(
@@ -63,6 +95,21 @@ class LoraConfigTest {
         Arguments.of(
             builder().variant(new LoraVariant.Dora()).loraBias(true),
             "use_dora and lora_bias exclude each other; turn one of them off"),
+        Arguments.of(
+            builder()
+                .variant(new LoraVariant.Dora())
+                .megatron(new Megatron(JsonNodeFactory.instance.objectNode(), "megatron.core")),
+            "use_dora and megatron_config exclude each other; turn one of them off"),
+        Arguments.of(
+            builder().megatron(new Megatron(JsonNodeFactory.instance.objectNode(), "mega.core")),
+            "megatron_core is mega.core but a module of megatron is needed, such as"
+                + " megatron.core"),
+        Arguments.of(
+            builder().init(new LoraInit.Loftq(4, 0)),
+            "loftq_iter is 0 but one round or more is needed"),
+        Arguments.of(
+            builder().init(new LoraInit.Orthogonal()).r(3),
+            "r is 3 but init_lora_weights orthogonal halves the rank; give an even one"),
         Arguments.of(
             builder().init(new LoraInit.Mica()).variant(new LoraVariant.Kasa(0, 0)),
             "init_lora_weights mica and kasa_config exclude each other; choose one"),

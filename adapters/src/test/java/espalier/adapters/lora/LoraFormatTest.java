@@ -14,9 +14,11 @@ import espalier.adapters.TokenRows;
 import espalier.adapters.catalog.AdapterCatalog;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import tools.jackson.databind.json.JsonMapper;
@@ -151,17 +153,85 @@ class LoraFormatTest {
                 + " 16");
   }
 
-  @Test
-  void two_variants_at_once_are_refused_by_name() {
-    assertThatThrownBy(() -> read(", \"use_dora\": true, \"velora_config\": {}"))
+  static Stream<Arguments> pairsOfVariants() {
+    Map<String, String> fields =
+        new TreeMap<>(
+            Map.of(
+                "use_dora", "\"use_dora\": true",
+                "alora_invocation_tokens", "\"alora_invocation_tokens\": [5]",
+                "velora_config", "\"velora_config\": {}",
+                "monteclora_config", "\"monteclora_config\": {}",
+                "use_bdlora", "\"use_bdlora\": {\"target_modules_bd_b\": [\"q\"]}",
+                "arrow_config", "\"arrow_config\": {}",
+                "kasa_config", "\"kasa_config\": {}",
+                "mica", "\"init_lora_weights\": \"mica\""));
+    return fields.keySet().stream()
+        .flatMap(
+            one ->
+                fields.keySet().stream()
+                    .filter(other -> one.compareTo(other) < 0)
+                    .map(
+                        other ->
+                            Arguments.of(one, other, fields.get(one) + ", " + fields.get(other))));
+  }
+
+  @ParameterizedTest
+  @MethodSource("pairsOfVariants")
+  void two_variants_at_once_are_refused_by_name(String one, String other, String fields) {
+    assertThatThrownBy(() -> read(", \"task_type\": \"CAUSAL_LM\", " + fields))
         .isInstanceOf(ConfigException.class)
-        .hasMessage("use_dora and velora_config exclude each other; choose one");
+        .hasMessageContaining(one)
+        .hasMessageContaining(other)
+        .hasMessageContaining(" exclude each other; choose one");
+  }
+
+  static Stream<Arguments> unknownWords() {
+    return Stream.of(
+        Arguments.of("\"bias\": \"some\"", "bias is some but none, all and lora_only are known"),
+        Arguments.of(
+            "\"init_lora_weights\": \"corda\", \"corda_config\": {\"corda_method\": \"xpm\"}",
+            "corda_config.corda_method is xpm but ipm and kpm are known"),
+        Arguments.of(
+            "\"init_lora_weights\": \"lora_ga\", \"lora_ga_config\": {\"direction\": \"up\"}",
+            "lora_ga_config.direction is up but [ArBr, A2rBr, ArB2r, random] are known"),
+        Arguments.of(
+            "\"init_lora_weights\": \"lora_ga\", \"lora_ga_config\": {\"scale\": \"big\"}",
+            "lora_ga_config.scale is big but [stable, weight_svd, gd_scale, unit] are known"));
+  }
+
+  @ParameterizedTest
+  @MethodSource("unknownWords")
+  void an_unknown_word_is_refused_with_those_that_are_known(String field, String message) {
+    assertThatThrownBy(() -> read(", " + field))
+        .isInstanceOf(ConfigException.class)
+        .hasMessage(message);
   }
 
   @Test
-  void an_unknown_bias_is_refused() {
-    assertThatThrownBy(() -> read(", \"bias\": \"some\""))
-        .hasMessage("bias is some but none, all and lora_only are known");
+  void settings_of_loftq_without_loftq_are_cleared_and_told() {
+    AdapterCatalog.Read read = readAll(", \"loftq_config\": {\"loftq_bits\": 8}");
+
+    assertThat(read.warnings())
+        .contains("loftq_config counts with init_lora_weights loftq only and is cleared");
+    assertThat(CATALOG.write(read.config()).get("loftq_config")).isEqualTo(JSON.readTree("{}"));
+  }
+
+  @Test
+  void an_empty_call_is_none_and_a_call_for_another_task_is_told_of() {
+    assertThat(read(", \"alora_invocation_tokens\": []").variant())
+        .isEqualTo(new LoraVariant.Plain());
+    assertThat(readAll(", \"alora_invocation_tokens\": [5], \"task_type\": \"SEQ_CLS\"").warnings())
+        .containsExactly(
+            "alora_invocation_tokens needs a causal language model but task_type is SEQ_CLS");
+  }
+
+  @Test
+  void an_alpha_with_a_fraction_is_kept() {
+    LoraConfig config = read(", \"lora_alpha\": 13.5, \"alpha_pattern\": {\"q\": 2.25}");
+
+    assertThat(config.alpha()).isEqualTo(13.5);
+    assertThat(CATALOG.write(config).get("alpha_pattern"))
+        .isEqualTo(JSON.readTree("{\"q\": 2.25}"));
   }
 
   @Test

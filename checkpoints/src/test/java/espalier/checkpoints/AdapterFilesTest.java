@@ -1,0 +1,239 @@
+package espalier.checkpoints;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import espalier.adapters.AdapterException;
+import espalier.adapters.SaveStart;
+import espalier.adapters.Targets;
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraInit;
+import espalier.adapters.lora.LoraVariant;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Adaptable;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import java.util.Objects;
+import java.util.stream.Stream;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+
+class AdapterFilesTest {
+
+  private static final Path PARITY = Path.of("..", "parity");
+  private static final String Q = "model.layers.0.self_attn.q_proj";
+
+  @TempDir Path folder;
+
+  private static PretrainedModel model(ScalarType dtype) {
+    return PretrainedModel.load(PARITY.resolve("models").resolve("llama"), dtype);
+  }
+
+  private static PretrainedModel model() {
+    return model(ScalarType.Float);
+  }
+
+  private static LoraConfig with(LoraInit init) {
+    return LoraConfig.builder().r(2).alpha(2).init(init).targets(Targets.named("q_proj")).build();
+  }
+
+  private static Tensor q(PretrainedModel model) {
+    return ((Adaptable) Objects.requireNonNull(model.find(Q))).weight();
+  }
+
+  private static List<String> files(Path in) throws IOException {
+    try (Stream<Path> all = Files.walk(in)) {
+      return all.filter(Files::isRegularFile)
+          .map(file -> in.relativize(file).toString())
+          .sorted()
+          .toList();
+    }
+  }
+
+  // ---- layout
+
+  @Test
+  void default_lies_in_the_folder_itself_and_others_below_it() throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+      model.attach("poems", with(new LoraInit.Uniform()), 2);
+
+      AdapterFiles.saveAll(model.adapters(), model.adapters().names(), folder, model.catalog());
+    }
+
+    assertThat(files(folder))
+        .containsExactly(
+            "adapter_config.json",
+            "adapter_model.safetensors",
+            "poems/adapter_config.json",
+            "poems/adapter_model.safetensors");
+  }
+
+  @Test
+  void an_adapter_that_is_not_there_is_refused_before_anything_is_written() throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+
+      assertThatThrownBy(
+              () ->
+                  AdapterFiles.saveAll(
+                      model.adapters(), List.of("default", "y", "x"), folder, model.catalog()))
+          .isInstanceOf(AdapterException.class)
+          .hasMessage("there are no adapters [x, y]; the model has [default]");
+    }
+
+    assertThat(files(folder)).isEmpty();
+  }
+
+  @Test
+  void a_file_in_the_place_of_the_folder_is_named() throws IOException {
+    Path file = Files.writeString(folder.resolve("taken"), "here");
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+
+      assertThatThrownBy(() -> model.saveAdapter("default", file))
+          .isInstanceOf(CheckpointException.class)
+          .hasMessageContaining("taken can not be made");
+    }
+
+    assertThat(file).hasContent("here");
+  }
+
+  @Test
+  void the_tensors_file_says_that_it_is_of_torch_and_has_no_name_of_an_adapter() {
+    try (PretrainedModel model = model()) {
+      model.attach("q_proj", with(new LoraInit.Uniform()), 1);
+      model.saveAdapter("q_proj", folder);
+    }
+
+    try (var file = SafetensorsFile.open(folder.resolve(AdapterFiles.TENSORS))) {
+      assertThat(file.metadata()).containsEntry("format", "pt");
+      assertThat(file.entries().keySet())
+          .contains(
+              "base_model.model." + Q + ".lora_A.weight",
+              "base_model.model." + Q + ".lora_B.weight");
+    }
+  }
+
+  @Test
+  void a_folder_is_an_adapters_if_its_config_is_of_a_known_method() throws IOException {
+    AdapterCatalog catalog = AdapterCatalog.standard();
+    Path config = folder.resolve(AdapterFiles.CONFIG);
+
+    assertThat(AdapterFiles.isAdapterFolder(folder, catalog)).isFalse();
+    Files.writeString(config, "no json");
+    assertThat(AdapterFiles.isAdapterFolder(folder, catalog)).isFalse();
+    Files.writeString(config, "{\"peft_type\": \"PROMPT_TUNING\"}");
+    assertThat(AdapterFiles.isAdapterFolder(folder, catalog)).isFalse();
+    Files.writeString(config, "{\"peft_type\": \"LORA\"}");
+    assertThat(AdapterFiles.isAdapterFolder(folder, catalog)).isTrue();
+  }
+
+  // ---- the base that an adapter needs
+
+  static Stream<LoraInit> needingTheirBase() {
+    return Stream.of(
+        new LoraInit.Pissa(),
+        new LoraInit.FastPissa(1),
+        new LoraInit.Olora(),
+        new LoraInit.Loftq(4, 1));
+  }
+
+  @ParameterizedTest
+  @MethodSource("needingTheirBase")
+  void a_start_that_takes_something_out_of_the_base_is_refused_on_another_base(LoraInit init) {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(init), 1);
+      model.saveAdapter("default", folder, SaveStart.AS_TRAINED);
+    }
+
+    try (PretrainedModel untouched = model();
+        PretrainedModel half = model(ScalarType.BFloat16)) {
+      assertThat(untouched.loadAdapter("default", folder).warnings()).isEmpty();
+      assertThat(half.loadAdapter("default", folder).missing()).isEmpty();
+      Tensor before = q(untouched).clone();
+
+      assertThatThrownBy(() -> untouched.loadAdapter("again", folder))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageStartingWith(
+              "the weight of %s is not the one that the adapter of %s was first put on, and 1 more"
+                  .formatted(Q, folder))
+          .hasMessageContaining("load the base anew");
+
+      assertThat(untouched.adapters().names()).containsExactly("default");
+      assertThat(q(untouched).equal(before)).isTrue();
+    }
+  }
+
+  @Test
+  void a_merged_adapter_of_another_start_does_not_count_as_another_base() {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Pissa()), 1);
+      model.saveAdapter("default", folder);
+    }
+
+    try (PretrainedModel model = model()) {
+      model.attach("plain", with(new LoraInit.Unset()), 1);
+      model.adapters().merge(true);
+
+      assertThatThrownBy(() -> model.loadAdapter("default", folder))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("unmerge first");
+      model.adapters().unmerge();
+      assertThat(model.loadAdapter("default", folder).missing()).isEmpty();
+    }
+  }
+
+  @Test
+  void what_is_known_of_the_base_only_adds_a_check() throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Pissa()), 1);
+      model.saveAdapter("default", folder);
+    }
+    Path sketches = folder.resolve("espalier_adapter.json");
+
+    try (PretrainedModel model = model()) {
+      model.attach("other", with(new LoraInit.Pissa()), 1);
+      Files.writeString(sketches, "{");
+      assertThatThrownBy(() -> model.loadAdapter("default", folder))
+          .isInstanceOf(CheckpointException.class)
+          .hasMessageContaining("without the file the adapter loads unchecked");
+      Files.delete(sketches);
+
+      assertThat(model.loadAdapter("default", folder).warnings())
+          .anyMatch(w -> w.startsWith("the base is not the one that both adapters"));
+    }
+  }
+
+  @Test
+  void an_adapter_that_loads_on_any_base_leaves_no_sketch_behind() throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Pissa()), 1);
+      model.saveAdapter("default", folder, SaveStart.AS_TRAINED);
+      assertThat(files(folder)).contains("espalier_adapter.json");
+
+      model.saveAdapter("default", folder, SaveStart.PLAIN);
+    }
+
+    assertThat(files(folder)).containsExactly("adapter_config.json", "adapter_model.safetensors");
+  }
+
+  @Test
+  void kasa_goes_on_a_base_that_was_cut_already() {
+    LoraConfig kasa =
+        with(new LoraInit.Uniform()).toBuilder().variant(new LoraVariant.Kasa(0, 0)).build();
+    try (PretrainedModel model = model()) {
+      model.attach("default", kasa, 1);
+      model.saveAdapter("default", folder);
+
+      assertThat(model.loadAdapter("again", folder).missing()).isEmpty();
+    }
+  }
+}
