@@ -1,10 +1,12 @@
 package espalier.cli;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterExport;
 import espalier.checkpoints.StartConversion;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.recipes.BaseDtype;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -31,7 +33,7 @@ final class ConvertCommand implements Callable<Integer> {
       paramLabel = "MODEL",
       description =
           "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version; with"
-              + " --initial an adapter's folder")
+              + " --initial or --export-as an adapter's folder")
   private String model = "";
 
   @Option(
@@ -58,10 +60,25 @@ final class ConvertCommand implements Callable<Integer> {
               + " rank for the untouched base")
   private @Nullable Path initial;
 
+  @Option(
+      names = "--export-as",
+      paramLabel = "METHOD",
+      description =
+          "Write an adapter's folder as one of another method that computes the same and that PEFT"
+              + " reads: HIRA of HIRA_SB, LORA where its space is additive")
+  private @Nullable String method;
+
   @Override
   public Integer call() {
     Output output = Output.of(spec);
     FreshFolder.require(out);
+    if (method != null) {
+      AdapterExport.run(
+              Path.of(model), method.toUpperCase(Locale.ROOT), out, AdapterCatalog.standard())
+          .forEach(output::note);
+      output.line("adapter: " + out);
+      return 0;
+    }
     if (initial != null) {
       StartConversion.run(Path.of(model), initial, out, AdapterCatalog.standard())
           .forEach(output::note);
