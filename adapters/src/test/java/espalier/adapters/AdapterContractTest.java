@@ -5,6 +5,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assumptions.assumeThat;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.combine.ConversionRank;
+import espalier.adapters.combine.Converted;
+import espalier.adapters.combine.LoraConversion;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
@@ -128,6 +131,22 @@ class AdapterContractTest {
       assertThat(y.equal(fixture.layer().base(fixture.x()))).as(dtype.toString()).isTrue();
       assertThat(y.scalar_type().intern()).isEqualTo(dtype);
     }
+  }
+
+  @ParameterizedTest
+  @MethodSource("methods")
+  void as_lora_of_every_rank_it_needs_it_adds_the_same(String method, LayerKind kind) {
+    Fixture fixture = trained(method, kind, ScalarType.Float);
+    Tensor update = adapter(fixture.adapters(), "one").deltaWeight();
+    Fixture plain = fresh("LORA", kind, ScalarType.Float);
+
+    Converted lora =
+        LoraConversion.convert(fixture.adapters(), "one", new ConversionRank.Energy(1));
+    plain.adapters().load("lora", lora.config(), lora.tensors(), LoadOptions.defaults());
+
+    // float32: 3e-6 was seen where entries reach 4
+    assertThat(off(adapter(plain.adapters(), "lora").deltaWeight(), update)).isLessThan(1e-5);
+    assertThat(lora.largestError()).isLessThan(1e-5);
   }
 
   @ParameterizedTest

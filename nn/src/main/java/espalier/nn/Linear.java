@@ -9,8 +9,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /** y = x Wᵀ + bias, with W [out, in]. */
-public sealed class Linear extends Adaptable permits TransposedLinear {
+public sealed class Linear extends Adaptable permits AttentionProjection, TransposedLinear {
 
+  private final String weightName;
+  private final String biasName;
   private Tensor weight; // as stored
   private @Nullable Tensor bias; // [out]
 
@@ -21,12 +23,18 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
    * @param bias [out], or null
    */
   public Linear(Tensor weight, @Nullable Tensor bias) {
+    this("weight", weight, "bias", bias);
+  }
+
+  Linear(String weightName, Tensor weight, String biasName, @Nullable Tensor bias) {
     if (weight.dim() != 2) {
       throw new IllegalArgumentException(
           "a linear weight has 2 dimensions but this one has " + weight.dim());
     }
-    this.weight = parameter("weight", weight);
-    this.bias = bias == null ? null : parameter("bias", bias);
+    this.weightName = weightName;
+    this.biasName = biasName;
+    this.weight = parameter(weightName, weight);
+    this.bias = bias == null ? null : parameter(biasName, bias);
   }
 
   /** A linear layer from a checkpoint; its bias is optional. */
@@ -115,11 +123,11 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
 
   @Override
   void replaceWeight(Tensor w) {
-    weight = parameter("weight", w);
+    weight = parameter(weightName, w);
   }
 
   @Override
   void replaceBias(Tensor b) {
-    bias = parameter("bias", b);
+    bias = parameter(biasName, b);
   }
 }

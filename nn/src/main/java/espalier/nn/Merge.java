@@ -37,15 +37,19 @@ public final class Merge implements AutoCloseable {
     this.instead = instead;
   }
 
-  static Merge prepare(AdapterStack stack, List<String> names, boolean instead) {
+  static Merge prepare(
+      AdapterStack stack, List<String> names, boolean instead, @Nullable Merge leader) {
     stack.vacate();
     var merge = new Merge(stack, names, instead);
     try (var _ = new PointerScope();
         var _ = new NoGradGuard()) {
-      if (names.stream().map(stack::get).allMatch(Merge::changesFew)) {
+      Tensor shared = leader == null ? null : leader.weight;
+      if (shared != null) {
+        merge.whole(shared);
+      } else if (names.stream().map(stack::get).allMatch(Merge::changesFew)) {
         merge.few();
       } else {
-        merge.whole();
+        merge.whole(null);
       }
       return merge;
     } catch (RuntimeException e) {
@@ -66,7 +70,7 @@ public final class Merge implements AutoCloseable {
     boolean fromOriginal = instead && weights.dense();
     boolean inPlace = !fromOriginal && layer.ownsWeight();
     if (!fromOriginal && !inPlace && (weights.apart() || !weights.patches().isEmpty())) {
-      whole(); // somebody else sees the merged weight, which must not change under them
+      whole(null); // somebody else sees the merged weight, which must not change under them
       return;
     }
     if (!inPlace) {
@@ -82,14 +86,21 @@ public final class Merge implements AutoCloseable {
     }
   }
 
-  private void whole() {
+  /**
+   * Makes a weight of its own.
+   *
+   * @param shared the merged weight, where another layer has the same, or null to compute it
+   */
+  private void whole(@Nullable Tensor shared) {
     Adaptable layer = stack.layer();
     Tensor sum = instead ? weights.original() : layer.presentWeight();
     Tensor bare = instead ? weights.originalBias() : layer.bias();
     Tensor newBias = null;
     for (String name : names) {
       Adapter adapter = stack.get(name);
-      sum = adapter.mergedInto(sum);
+      if (shared == null) {
+        sum = adapter.mergedInto(sum);
+      }
       Tensor soFar = newBias == null ? bare : newBias;
       Tensor next = adapter.mergedIntoBias(soFar);
       if (next != null && !next.equals(soFar)) {
@@ -102,7 +113,7 @@ public final class Merge implements AutoCloseable {
       }
     }
     dense = true;
-    weight = Scope.own(sum);
+    weight = Scope.own(shared == null ? sum : shared);
     bias = newBias == null ? null : Scope.own(newBias);
   }
 

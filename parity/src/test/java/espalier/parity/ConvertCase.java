@@ -7,7 +7,11 @@ import java.util.TreeSet;
 final class ConvertCase implements Experiment {
 
   private static final Map<String, Experiment> BY_VARIANT =
-      Map.of("init", new ConvertStart(), "loftq", new ConvertLoftq());
+      Map.of(
+          "init", new ConvertStart(),
+          "intruder", new ConvertIntruder(),
+          "loftq", new ConvertLoftq(),
+          "lora", new ConvertToLora());
 
   @Override
   public Outcome run(Case golden) {

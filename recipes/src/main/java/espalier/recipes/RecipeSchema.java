@@ -56,8 +56,17 @@ public final class RecipeSchema {
               if (raw.isEnum()) {
                 ArrayNode names = node.put("type", "string").putArray("enum");
                 for (Object constant : raw.getEnumConstants()) {
-                  names.add(((Enum<?>) constant).name().toLowerCase(Locale.ROOT).replace('_', '-'));
+                  String name = ((Enum<?>) constant).name().toLowerCase(Locale.ROOT);
+                  names.add(name.replace('_', '-'));
+                  if (raw == OptimizerType.class && name.contains("_")) {
+                    names.add(name); // as Python's libraries write them
+                  }
                 }
+                return new com.github.victools.jsonschema.generator.CustomDefinition(node);
+              }
+              if (List.class.isAssignableFrom(raw)
+                  && type.getTypeParameters().getFirst().isInstanceOf(Double.class)) {
+                node.put("type", "array").putObject("items").put("type", "number");
                 return new com.github.victools.jsonschema.generator.CustomDefinition(node);
               }
               if (List.class.isAssignableFrom(raw)) {
@@ -70,7 +79,16 @@ public final class RecipeSchema {
             });
     ObjectNode schema = new SchemaGenerator(builder.build()).generateSchema(Recipe.class);
     schema.put("title", "Espalier recipe");
+    nameAloneIsEnough((ObjectNode) schema.at("/properties/training/properties/optimizer"));
     return schema;
+  }
+
+  /** Lets a section be the value of its {@code type}, for one that needs no settings. */
+  private static void nameAloneIsEnough(ObjectNode section) {
+    section.putArray("type").add("string").add("object");
+    section.putArray("required").add("type");
+    section.putObject("if").put("type", "string");
+    section.set("then", section.at("/properties/type").deepCopy());
   }
 
   private static @Nullable String description(FieldScope field) {

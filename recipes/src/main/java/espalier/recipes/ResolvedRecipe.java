@@ -51,7 +51,7 @@ final class ResolvedRecipe {
     t.put("batch_size", training.batchSize());
     t.put("gradient_accumulation", training.gradientAccumulation());
     t.put("learning_rate", training.learningRate());
-    t.put("optimizer", training.optimizer());
+    t.set("optimizer", training.optimizer().json());
     t.put("schedule", training.schedule());
     t.put("warmup", training.warmup());
     t.put("weight_decay", training.weightDecay());

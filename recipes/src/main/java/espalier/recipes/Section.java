@@ -56,6 +56,21 @@ record Section(ObjectNode node, String path) {
     return value == null ? otherwise : value.asDouble();
   }
 
+  @Nullable Double numberOrNull(String key) {
+    JsonNode value = find(key);
+    return value == null ? null : value.asDouble();
+  }
+
+  @Nullable List<Double> numbersOrNull(String key) {
+    JsonNode value = find(key);
+    if (value == null) {
+      return null;
+    }
+    var all = new ArrayList<Double>();
+    value.forEach(v -> all.add(v.asDouble()));
+    return all;
+  }
+
   int integer(String key, int otherwise) {
     JsonNode value = find(key);
     return value == null ? otherwise : value.asInt();

@@ -13,7 +13,6 @@ import espalier.nn.Native;
 import espalier.text.Example;
 import espalier.text.ExampleEncoder;
 import espalier.text.Tokenizer;
-import espalier.training.AdamW;
 import espalier.training.BatchPlan;
 import espalier.training.DataFormat;
 import espalier.training.Dataset;
@@ -33,7 +32,6 @@ import espalier.training.RunHistory;
 import espalier.training.RunListener;
 import espalier.training.RunLog;
 import espalier.training.Sample;
-import espalier.training.Sgd;
 import espalier.training.TensorBoardWriter;
 import espalier.training.TrainingConfig;
 import espalier.training.TrainingLoop;
@@ -275,6 +273,7 @@ public final class TrainingRun implements AutoCloseable {
             settings.seed());
     claim(resume);
     try (Optimizer optimizer = optimizer()) {
+      report(optimizer.groups());
       int examples = train.examples().size();
       TrainingState start =
           resume ? folder.resume(model, ADAPTER, optimizer, examples) : TrainingState.START;
@@ -345,17 +344,19 @@ public final class TrainingRun implements AutoCloseable {
 
   private Optimizer optimizer() {
     var settings = recipe.training();
-    var groups =
-        List.of(
-            new ParameterGroup(
-                "adapter", trainee.parameters(), settings.learningRate(), settings.weightDecay()));
-    return switch (settings.optimizer()) {
-      case "adamw" -> new AdamW(groups);
-      case "sgd" -> new Sgd(groups, 0.9);
-      default ->
-          throw new RecipeException(
-              "training.optimizer is %s but must be adamw or sgd".formatted(settings.optimizer()));
-    };
+    return Optimizers.of(
+        settings.optimizer(),
+        settings.learningRate(),
+        settings.weightDecay(),
+        model.adapters(),
+        listener::message);
+  }
+
+  private void report(List<ParameterGroup> groups) {
+    AtomicFiles.write(folder.file("optimizer_groups.json"), GroupReport.json(groups));
+    if (groups.size() > 1) {
+      GroupReport.lines(groups).forEach(listener::message);
+    }
   }
 
   private void finish(TrainingState end) {

@@ -14,7 +14,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
  * @param batchSize examples of a micro-batch
  * @param gradientAccumulation micro-batches of a step
  * @param learningRate of the first parameter group, before the schedule
- * @param optimizer adamw or sgd
+ * @param optimizer who takes the steps
  * @param schedule constant, linear, cosine, cosine-with-min, inverse-sqrt or polynomial
  * @param warmup a part of the run in [0, 1), or steps from 1 on
  * @param weightDecay decoupled
@@ -33,7 +33,8 @@ public record TrainingSection(
     @Doc("Examples of a micro-batch") int batchSize,
     @Doc("Micro-batches of a step") int gradientAccumulation,
     @Doc("The learning rate before the schedule") double learningRate,
-    @Doc("adamw or sgd") String optimizer,
+    @Doc("The name of an optimizer, or an object with its name as type and its settings")
+        OptimizerSection optimizer,
     @Doc("constant, linear, cosine, cosine-with-min, inverse-sqrt or polynomial") String schedule,
     @Doc("A part of the run below 1, or a number of steps") double warmup,
     @Doc("Decoupled weight decay") double weightDecay,
@@ -78,7 +79,7 @@ public record TrainingSection(
         in.integer("batch_size", 8),
         in.integer("gradient_accumulation", 1),
         in.number("learning_rate", 2e-4),
-        in.has("optimizer") ? in.string("optimizer", "adamw") : "adamw",
+        OptimizerSection.of(in),
         in.has("schedule") ? in.string("schedule", "cosine") : "cosine",
         in.number("warmup", 0.03),
         in.number("weight_decay", 0),

@@ -1,5 +1,6 @@
 package espalier.training;
 
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 
@@ -13,8 +14,13 @@ public interface Optimizer extends AutoCloseable {
    */
   void step(double factor);
 
+  /** What is trained, with which learning rates and decays, in order. */
+  List<ParameterGroup> groups();
+
   /** The learning rate that is reported: that of the first group, without the factor. */
-  double learningRate();
+  default double learningRate() {
+    return groups().isEmpty() ? 0 : groups().getFirst().learningRate();
+  }
 
   /** What a resumed run needs, by parameter name and slot; handles stay owned by the optimizer. */
   Map<String, Tensor> state();

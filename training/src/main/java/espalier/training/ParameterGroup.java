@@ -2,6 +2,7 @@ package espalier.training;
 
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -30,6 +31,13 @@ public record ParameterGroup(
               .formatted(weightDecay));
     }
     parameters = Collections.unmodifiableMap(new LinkedHashMap<>(parameters));
+  }
+
+  /** The parameters of all groups. */
+  static Map<String, Tensor> all(List<ParameterGroup> groups) {
+    var all = new LinkedHashMap<String, Tensor>();
+    groups.forEach(group -> all.putAll(group.parameters()));
+    return all;
   }
 
   /** How an optimizer changes one parameter. */

@@ -1,6 +1,5 @@
 package espalier.training;
 
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
@@ -11,8 +10,7 @@ public final class Sgd implements Optimizer {
 
   private final List<ParameterGroup> groups;
   private final double momentum;
-  private final SlotState slots = new SlotState();
-  private final Map<String, Tensor> all = new LinkedHashMap<>();
+  private final SlotState slots;
 
   /**
    * An optimizer over groups.
@@ -26,7 +24,7 @@ public final class Sgd implements Optimizer {
     }
     this.groups = List.copyOf(groups);
     this.momentum = momentum;
-    groups.forEach(group -> all.putAll(group.parameters()));
+    slots = new SlotState(ParameterGroup.all(groups), Map.of("momentum", SlotState.LIKE_PARAMETER));
   }
 
   @Override
@@ -56,18 +54,18 @@ public final class Sgd implements Optimizer {
   }
 
   @Override
-  public double learningRate() {
-    return groups.isEmpty() ? 0 : groups.getFirst().learningRate();
+  public List<ParameterGroup> groups() {
+    return groups;
   }
 
   @Override
   public Map<String, Tensor> state() {
-    return slots.all();
+    return slots.state();
   }
 
   @Override
   public void restore(Map<String, Tensor> state) {
-    slots.restore(state, all);
+    slots.restore(state);
   }
 
   @Override

@@ -15,9 +15,10 @@ public final class Trainer {
   private final Trainee model;
   private final Optimizer optimizer;
   private final double maxGradNorm;
+  private final List<Tensor> parameters;
 
   /**
-   * A trainer.
+   * A trainer of the parameters that the model has now.
    *
    * @param maxGradNorm the norm that all gradients together are clipped to; 0 turns clipping off
    */
@@ -30,6 +31,7 @@ public final class Trainer {
     this.model = model;
     this.optimizer = optimizer;
     this.maxGradNorm = maxGradNorm;
+    parameters = List.copyOf(model.parameters().values());
   }
 
   /**
@@ -97,7 +99,7 @@ public final class Trainer {
   private double clip() {
     try (var _ = new PointerScope()) {
       var withGradient = new TensorVector();
-      for (Tensor p : model.parameters().values()) {
+      for (Tensor p : parameters) {
         if (p.grad().defined()) {
           withGradient.push_back(p);
         }
@@ -112,7 +114,7 @@ public final class Trainer {
   }
 
   private void clearGradients() {
-    for (Tensor p : model.parameters().values()) {
+    for (Tensor p : parameters) {
       p.mutable_grad().reset();
     }
   }

@@ -1,29 +1,127 @@
 package espalier.adapters.calibration;
 
+import static org.bytedeco.pytorch.global.torch.createCPUGenerator;
+import static org.bytedeco.pytorch.global.torch.empty;
 import static org.bytedeco.pytorch.global.torch.linalg_qr;
 import static org.bytedeco.pytorch.global.torch.linalg_svd;
+import static org.bytedeco.pytorch.global.torch.linalg_svdvals;
 
 import espalier.nn.Init;
 import org.bytedeco.pytorch.GeneratorOptional;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.StringViewOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * Singular triplets of a matrix [m, n], largest first.
+ * Singular triplets of a matrix [m, n] or of a batch of them, largest first.
  *
- * @param u left vectors, [m, k]
- * @param s singular values, [k], not negative
- * @param vt right vectors, [k, n]
+ * @param u left vectors, [..., m, k]
+ * @param s singular values, [..., k], not negative
+ * @param vt right vectors, [..., k, n]
  */
 public record Svd(Tensor u, Tensor s, Tensor vt) {
 
-  /** All min(m, n) triplets of a finite matrix. */
+  /** Up to this size the exact decomposition is the quicker one. */
+  private static final long SMALL = 128;
+
+  private static final int MOST_ROUNDS = 30;
+
+  /** A round that finds less than this part of the energy more is the last one. */
+  private static final double CONVERGED = 1e-7;
+
+  private static final long FIRST_GUESS = 16;
+  private static final double NEARLY_ALL = 1 - 1e-5;
+
+  /** All min(m, n) triplets of finite matrices. */
   public static Svd of(Tensor matrix) {
     // The parts are references into the triple, which dies on its own where no scope holds it.
     try (var usv = linalg_svd(matrix, false, new StringViewOptional())) {
       return new Svd(new Tensor(usv.get0()), new Tensor(usv.get1()), new Tensor(usv.get2()));
     }
+  }
+
+  /**
+   * The r triplets of a product B·A, from its thin factors alone: two thin QR and the decomposition
+   * of the small core between them. Exact, in time linear in m and n.
+   *
+   * @param b [..., m, r]
+   * @param a [..., r, n]
+   */
+  public static Svd ofProduct(Tensor b, Tensor a) {
+    try (var left = linalg_qr(b);
+        var right = linalg_qr(a.transpose(-2, -1))) {
+      Svd core = of(left.get1().matmul(right.get1().transpose(-2, -1)));
+      return new Svd(
+          left.get0().matmul(core.u), core.s, core.vt.matmul(right.get0().transpose(-2, -1)));
+    }
+  }
+
+  /**
+   * The largest {@code count} triplets of a matrix [..., m, n], and perhaps some more.
+   *
+   * <p>Small matrices, and counts that are not small beside the matrix, are decomposed exactly. Of
+   * others the leading subspace is found by randomised subspace iteration with twice the count,
+   * from a fixed start. It goes on until a round adds less than 10⁻⁷ of the energy that so many
+   * triplets hold, so where singular values decay the result is exact in float32; where they are
+   * all alike, it may hold less than the best approximation does by about that part a round.
+   *
+   * @see <a href="https://arxiv.org/abs/0909.4061">Halko, Martinsson and Tropp: Finding structure
+   *     with randomness</a>
+   */
+  public static Svd leading(Tensor matrix, long count) {
+    long least = Math.min(matrix.size(-2), matrix.size(-1));
+    long width = 2 * count + 8;
+    return least <= SMALL || 3 * width >= least ? of(matrix) : iterated(matrix, count, width);
+  }
+
+  /**
+   * The fewest leading triplets of one matrix [m, n] whose squared singular values sum up to a part
+   * of the sum of all; at least one.
+   *
+   * @param part in (0, 1]
+   */
+  public static Svd holding(Tensor matrix, double part) {
+    Tensor whole = matrix.square().sum();
+    for (long count = FIRST_GUESS; ; count *= 2) {
+      // what a randomised decomposition leaves out would decide about parts this close to all
+      Svd svd = part > NEARLY_ALL ? of(matrix) : leading(matrix, count);
+      boolean all = svd.size() == Math.min(matrix.size(0), matrix.size(1));
+      Tensor held = svd.s.square().cumsum(0);
+      Tensor wanted = (all ? held.select(0, -1) : whole).mul(new Scalar(part));
+      // waits for the device: once a guess
+      long needed = held.lt(wanted).sum().item_long() + 1;
+      if (all || needed <= count) {
+        return svd.first(needed);
+      }
+    }
+  }
+
+  private static Svd iterated(Tensor matrix, long count, long width) {
+    Tensor transposed = matrix.transpose(-2, -1);
+    var generator = new GeneratorOptional(createCPUGenerator(0));
+    Tensor start = empty(matrix.size(-1), width).normal_(0, 1, generator).to(matrix);
+    Tensor q = orthonormal(matrix.matmul(start));
+    Tensor p = q; // [..., n, width] from the first round on
+    Tensor core = q;
+    double energy = 0;
+    for (int round = 0; round < MOST_ROUNDS; round++) {
+      try (var qr = linalg_qr(transposed.matmul(q))) {
+        p = new Tensor(qr.get0());
+        core = qr.get1().transpose(-2, -1); // the matrix is about q·core·pᵀ
+      }
+      // waits for the device: once a round
+      double found = linalg_svdvals(core).narrow(-1, 0, count).square().sum().item_double();
+      if (!(found - energy > CONVERGED * found)) { // written so that NaN ends it too
+        break;
+      }
+      energy = found;
+      if (round < MOST_ROUNDS - 1) {
+        q = orthonormal(matrix.matmul(p));
+      }
+    }
+    Svd small = of(core);
+    return new Svd(q.matmul(small.u), small.s, small.vt.matmul(p.transpose(-2, -1)));
   }
 
   /**
@@ -62,19 +160,29 @@ public record Svd(Tensor u, Tensor s, Tensor vt) {
     }
   }
 
+  /** How many triplets there are of each matrix. */
+  public long size() {
+    return s.size(-1);
+  }
+
   /** The first {@code count} triplets, or all if there are fewer. */
   public Svd first(long count) {
-    long k = Math.min(count, s.size(0));
-    return new Svd(u.narrow(1, 0, k), s.narrow(0, 0, k), vt.narrow(0, 0, k));
+    long k = Math.min(count, size());
+    return new Svd(u.narrow(-1, 0, k), s.narrow(-1, 0, k), vt.narrow(-2, 0, k));
   }
 
-  /** √s on the right vectors, [k, n]. */
+  /** s on the left vectors, [..., m, k]: with {@link #vt}, two factors of the matrix. */
+  public Tensor us() {
+    return u.mul(s.unsqueeze(-2));
+  }
+
+  /** √s on the right vectors, [..., k, n]. */
   public Tensor rightHalf() {
-    return vt.mul(s.sqrt().unsqueeze(1));
+    return vt.mul(s.sqrt().unsqueeze(-1));
   }
 
-  /** √s on the left vectors, [m, k]. */
+  /** √s on the left vectors, [..., m, k]. */
   public Tensor leftHalf() {
-    return u.mul(s.sqrt());
+    return u.mul(s.sqrt().unsqueeze(-2));
   }
 }

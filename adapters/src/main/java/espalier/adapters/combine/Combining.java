@@ -155,7 +155,7 @@ public final class Combining {
   }
 
   private static void requireOwnBase(WeightedAdapter source) {
-    if (source.config() instanceof LoraConfig lora && Residuals.leftBy(lora.init())) {
+    if (source.config() instanceof LoraConfig lora && lora.init().takenOut()) {
       throw new UnsupportedAdapterException(
           "%s starts from factors that were taken out of the base, so its update is not one of the base as it is; convert it to plain LoRA first, or combine on the model"
               .formatted(source.name()));

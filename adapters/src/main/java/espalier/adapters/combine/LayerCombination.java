@@ -2,6 +2,7 @@ package espalier.adapters.combine;
 
 import static org.bytedeco.pytorch.global.torch.clamp;
 
+import espalier.adapters.calibration.Svd;
 import espalier.adapters.combine.CombinationType.Form;
 import java.util.ArrayList;
 import java.util.List;
@@ -57,15 +58,15 @@ record LayerCombination(Combination how, Masks masks, String path, boolean trans
   }
 
   private Factors decomposed(List<Share> shares, long rank) {
-    Decomposition svd;
+    Svd svd;
     if (how.type() == CombinationType.SVD) {
       Factors thin = stacked(shares);
-      svd = Decomposition.ofProduct(thin.b(), thin.a());
+      svd = Svd.ofProduct(thin.b(), thin.a());
     } else {
       double[] weights = shares.stream().mapToDouble(Share::weight).toArray();
-      svd = Decomposition.leading(merged(shares, "BA", Share::update, weights, transposed), rank);
+      svd = Svd.leading(merged(shares, "BA", Share::update, weights, transposed), rank);
     }
-    svd = svd.truncated(rank);
+    svd = svd.first(rank);
     return clamped(new Factors(svd.vt(), svd.us()));
   }
 

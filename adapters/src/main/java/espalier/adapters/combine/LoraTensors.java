@@ -1,6 +1,7 @@
 package espalier.adapters.combine;
 
 import espalier.adapters.StateMismatchException;
+import espalier.nn.Adapter;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -150,6 +151,13 @@ record LoraTensors(Map<String, OnLayer> layers, Map<String, Tensor> others) {
       throw half.get();
     }
     return onLayer;
+  }
+
+  /** The factors of one adapter of a model, which stay its own. */
+  static OnLayer of(String path, Adapter adapter) {
+    var state = new LinkedHashMap<>(adapter.state());
+    state.keySet().removeIf(name -> ending(name) == null);
+    return onLayer("the adapter", path, state);
   }
 
   OnLayer on(String path) {

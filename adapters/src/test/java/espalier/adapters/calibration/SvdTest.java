@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import espalier.adapters.Tree;
 import espalier.nn.Init;
 import org.bytedeco.pytorch.Tensor;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -34,5 +35,29 @@ class SvdTest {
 
     assertThat(svd.s().size(0)).isEqualTo(Math.min(m, n));
     assertThat(svd.u().mul(svd.s()).matmul(svd.vt()).allclose(x, 1e-4, 1e-4, false)).isTrue();
+  }
+
+  @Test
+  void thin_factors_and_the_dense_matrix_have_one_decomposition() {
+    Tensor b = draw.normal(1, 40, 6);
+    Tensor a = draw.normal(1, 6, 30);
+
+    Svd thin = Svd.ofProduct(b, a).first(4);
+    Svd dense = Svd.of(b.matmul(a)).first(4);
+
+    Tensor product = dense.us().matmul(dense.vt());
+    assertThat(thin.us().matmul(thin.vt()).allclose(product, 1e-5, 1e-5, false)).isTrue();
+  }
+
+  @Test
+  void the_randomised_decomposition_loses_no_more_than_the_exact_one() {
+    Tensor noise = draw.normal(1, 200, 300); // no gap anywhere: the hardest case
+
+    Svd fast = Svd.leading(noise, 8).first(8);
+    Svd exact = Svd.of(noise).first(8);
+
+    double lost = noise.sub(fast.us().matmul(fast.vt())).norm().item_double();
+    double least = noise.sub(exact.us().matmul(exact.vt())).norm().item_double();
+    assertThat(lost / least).isBetween(0.99999, 1.0001);
   }
 }

@@ -154,31 +154,6 @@ final class CombiningTest {
   }
 
   @Test
-  void thin_factors_and_the_dense_matrix_have_one_decomposition() {
-    var draw = new Tree.Draw(3);
-    Tensor b = draw.normal(1, 40, 6);
-    Tensor a = draw.normal(1, 6, 30);
-
-    Decomposition thin = Decomposition.ofProduct(b, a).truncated(4);
-    Decomposition dense = Decomposition.exact(b.matmul(a)).truncated(4);
-
-    same(thin.us().matmul(thin.vt()), dense.us().matmul(dense.vt()));
-  }
-
-  @Test
-  void the_randomised_decomposition_loses_no_more_than_the_exact_one() {
-    var draw = new Tree.Draw(4);
-    Tensor noise = draw.normal(1, 200, 300); // no gap anywhere: the hardest case
-
-    Decomposition fast = Decomposition.leading(noise, 8).truncated(8);
-    Decomposition exact = Decomposition.exact(noise).truncated(8);
-
-    double lost = noise.sub(fast.us().matmul(fast.vt())).norm().item_double();
-    double least = noise.sub(exact.us().matmul(exact.vt())).norm().item_double();
-    assertThat(lost / least).isBetween(0.99999, 1.0001);
-  }
-
-  @Test
   void equal_magnitudes_are_kept_from_the_front() {
     Tensor tensor = Tensor.create(1f, -1f, 2f, 1f, 0f);
 

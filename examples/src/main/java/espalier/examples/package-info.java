@@ -1,0 +1,2 @@
+/** Programs to start from; {@link espalier.examples.FineTune} is the shortest. */
+package espalier.examples;

@@ -1,0 +1,115 @@
+package espalier.recipes;
+
+import espalier.adapters.Adapters;
+import espalier.adapters.TargetException;
+import espalier.nn.Adapter;
+import espalier.nn.Embedding;
+import espalier.training.Adam8bit;
+import espalier.training.AdamW;
+import espalier.training.Decay;
+import espalier.training.LoraFa;
+import espalier.training.LoraPlus;
+import espalier.training.Optimizer;
+import espalier.training.ParameterGroup;
+import espalier.training.Riemannian;
+import espalier.training.Sgd;
+import java.util.Collections;
+import java.util.IdentityHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.function.Consumer;
+import java.util.function.Predicate;
+import org.bytedeco.pytorch.Tensor;
+
+/** Makes the optimizer of a recipe for the adapters of a model. */
+public final class Optimizers {
+
+  private final OptimizerSection how;
+  private final Adapters adapters;
+
+  private Optimizers(OptimizerSection how, Adapters adapters) {
+    this.how = how;
+    this.adapters = adapters;
+  }
+
+  /**
+   * An optimizer over all that trains.
+   *
+   * @param learningRate before the schedule, above or equal 0
+   * @param weightDecay above or equal 0
+   * @param warnings told what a person should know
+   * @throws TargetException if the optimizer is for LoRA's factors and none train
+   * @throws IllegalArgumentException if a setting is out of its range
+   */
+  public static Optimizer of(
+      OptimizerSection how,
+      double learningRate,
+      double weightDecay,
+      Adapters adapters,
+      Consumer<String> warnings) {
+    return new Optimizers(how, adapters).make(learningRate, weightDecay, warnings);
+  }
+
+  private Optimizer make(double learningRate, double weightDecay, Consumer<String> warnings) {
+    var all = new ParameterGroup("adapter", adapters.parameters(), learningRate, weightDecay);
+    return switch (how.type()) {
+      case LORA_PLUS -> {
+        LoraPlus plus = how.loraPlus(learningRate, weightDecay);
+        plus.warnings().forEach(warnings);
+        yield stepper(plus.groups(all.parameters()));
+      }
+      case LORA_FA -> {
+        requirePairs("lora-fa");
+        boolean corrected = how.biasCorrection() == null || how.biasCorrection();
+        yield new LoraFa(all, LoraPairs.of(adapters), how.rates(), corrected);
+      }
+      case RIEMANNIAN -> {
+        requirePairs("riemannian");
+        yield new Riemannian(
+            stepper(List.of(all)), LoraPairs.of(adapters).values(), how.regOrUsual());
+      }
+      case ADAM, ADAMW, ADAM8BIT, ADAMW8BIT, PAGED_ADAM8BIT, PAGED_ADAMW8BIT, SGD ->
+          stepper(List.of(all));
+    };
+  }
+
+  private void requirePairs(String type) {
+    if (LoraPairs.of(adapters).isEmpty()) {
+      throw new TargetException(
+          "training.optimizer is %s but no layer has a lora_A and a lora_B that trains; give it a LoRA adapter, or choose adamw"
+              .formatted(type));
+    }
+  }
+
+  private Optimizer stepper(List<ParameterGroup> groups) {
+    return switch (how.stepper()) {
+      case ADAM -> new AdamW(groups, how.rates(), Decay.IN_GRADIENT);
+      case ADAMW -> new AdamW(groups, how.rates(), Decay.DECOUPLED);
+      case ADAM8BIT -> inBytes(groups, Decay.IN_GRADIENT, false);
+      case ADAMW8BIT -> inBytes(groups, Decay.DECOUPLED, false);
+      case PAGED_ADAM8BIT -> inBytes(groups, Decay.IN_GRADIENT, true);
+      case PAGED_ADAMW8BIT -> inBytes(groups, Decay.DECOUPLED, true);
+      case SGD -> new Sgd(groups, how.momentumOrUsual());
+      case LORA_PLUS, LORA_FA, RIEMANNIAN ->
+          throw new IllegalArgumentException(how.stepper().key() + " takes no step for another");
+    };
+  }
+
+  private Optimizer inBytes(List<ParameterGroup> groups, Decay decay, boolean paged) {
+    return new Adam8bit(groups, how.rates(), decay, onEmbeddings(), paged);
+  }
+
+  private Predicate<String> onEmbeddings() {
+    Set<Tensor> tensors = Collections.newSetFromMap(new IdentityHashMap<>());
+    for (String name : adapters.names()) {
+      for (Adapter adapter : adapters.on(name).values()) {
+        if (adapter.layer() instanceof Embedding) {
+          tensors.addAll(adapter.parameters().values());
+        }
+      }
+    }
+    Map<String, Tensor> parameters = adapters.parameters();
+    return key -> tensors.contains(parameters.get(key));
+  }
+}
