@@ -50,8 +50,9 @@ public abstract sealed class HiraSbAdapter extends Adapter permits HiraSbLinear,
     random = start.random();
     r = parameter(R, start.r());
     long[] shape = layer.originalWeight().shape();
-    a = constant(A, start.bases().a().view(shapeOfA(shape, rank)));
-    b = constant(B, start.bases().b().view(shapeOfB(shape, rank)));
+    // Strided bases would be summed in another order than those that a file gives back.
+    a = constant(A, start.bases().a().contiguous().view(shapeOfA(shape, rank)));
+    b = constant(B, start.bases().b().contiguous().view(shapeOfB(shape, rank)));
     if (precondition && !init.isBlank()) {
       whiten();
     }

@@ -96,17 +96,17 @@ public final class HiraSbCombination {
    *     whole
    */
   public static AdapterContents asHira(List<Source> sources) {
-    HiraConfig first = null;
+    HiraConfig joined = null;
     var left = new TreeMap<String, List<Tensor>>();
     var right = new TreeMap<String, List<Tensor>>();
     for (Source source : sources) {
       AdapterContents hira = source.config().exportedAs("HIRA", source.tensors());
       HiraConfig config = (HiraConfig) hira.config();
-      if (first != null && !first.targets().equals(config.targets())) {
+      if (joined != null && !joined.targets().equals(config.targets())) {
         throw new ConfigException(
             "the adapters have other targets; combine such as were made for the same layers");
       }
-      first = config;
+      joined = joined == null ? config : joined.withR(joined.r() + config.r());
       hira.tensors()
           .forEach(
               (key, tensor) -> {
@@ -121,26 +121,13 @@ public final class HiraSbCombination {
                 }
               });
     }
+    if (joined == null) {
+      throw none();
+    }
     var tensors = new LinkedHashMap<String, Tensor>();
     right.forEach((key, parts) -> tensors.put(key, joined(parts, 0)));
     left.forEach((key, parts) -> tensors.put(key, joined(parts, 1)));
-    return new AdapterContents(ranks(first(sources).config(), sources, right), tensors);
-  }
-
-  private static HiraConfig ranks(
-      HiraSbConfig first, List<Source> sources, Map<String, List<Tensor>> right) {
-    var ranks = new LinkedHashMap<String, Integer>();
-    int usual = sources.stream().mapToInt(source -> source.config().r()).reduce(0, Math::addExact);
-    right.forEach(
-        (key, parts) -> {
-          int rank = (int) parts.stream().mapToLong(part -> part.size(0)).sum();
-          if (rank != usual) {
-            String path = key.substring("base_model.model.".length());
-            ranks.put(path.substring(0, path.length() - ".hira_A".length()), rank);
-          }
-        });
-    HiraConfig config = (HiraConfig) first.exportedAs("HIRA", Map.of()).config();
-    return config.withR(usual).withRankPattern(ranks);
+    return new AdapterContents(joined, tensors);
   }
 
   private static Tensor joined(List<Tensor> parts, long dimension) {
@@ -151,8 +138,12 @@ public final class HiraSbCombination {
 
   private static Source first(List<Source> sources) {
     if (sources.isEmpty()) {
-      throw new ConfigException("no adapter was named to combine; name one or more");
+      throw none();
     }
     return sources.getFirst();
+  }
+
+  private static ConfigException none() {
+    return new ConfigException("no adapter was named to combine; name one or more");
   }
 }

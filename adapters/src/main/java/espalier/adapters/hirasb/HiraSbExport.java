@@ -1,7 +1,10 @@
 package espalier.adapters.hirasb;
 
+import static org.bytedeco.pytorch.global.torch.cat;
+
 import espalier.adapters.AdapterContents;
 import espalier.adapters.ConfigException;
+import espalier.adapters.PathMap;
 import espalier.adapters.hira.HiraConfig;
 import espalier.adapters.hira.HiraInit;
 import espalier.adapters.lora.LoraConfig;
@@ -9,6 +12,7 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
@@ -29,6 +33,7 @@ final class HiraSbExport {
           "HIRA_SB can not be exported as %s; with space %s it is an adapter of %s"
               .formatted(method, additive ? "additive" : "hadamard", own));
     }
+    long rank = largest(config, tensors);
     var exported = new LinkedHashMap<String, Tensor>();
     tensors.forEach(
         (key, tensor) -> {
@@ -36,14 +41,19 @@ final class HiraSbExport {
             String path = key.substring(0, key.length() - MARK.length());
             Tensor a = wide(there(tensors, path, HiraSbAdapter.A));
             Tensor b = wide(there(tensors, path, HiraSbAdapter.B));
-            exported.put(path + (additive ? ".lora_A.weight" : ".hira_A"), a);
-            exported.put(
-                path + (additive ? ".lora_B.weight" : ".hira_B"), left(config, b, wide(tensor), a));
+            Tensor left = left(config, b, wide(tensor), a);
+            if (additive) {
+              exported.put(path + ".lora_A.weight", a);
+              exported.put(path + ".lora_B.weight", left);
+            } else {
+              exported.put(path + ".hira_A", padded(a, 0, rank));
+              exported.put(path + ".hira_B", padded(left, 1, rank));
+            }
           } else if (!key.endsWith("." + HiraSbAdapter.A) && !key.endsWith("." + HiraSbAdapter.B)) {
             exported.put(key, tensor); // a layer that was trained whole
           }
         });
-    return new AdapterContents(additive ? lora(config) : hira(config), exported);
+    return new AdapterContents(additive ? lora(config) : hira(config, (int) rank), exported);
   }
 
   static Tensor there(Map<String, Tensor> tensors, String path, String name) {
@@ -68,14 +78,32 @@ final class HiraSbExport {
         : tensor.to(ScalarType.Float);
   }
 
-  private static HiraConfig hira(HiraSbConfig config) {
+  private static long largest(HiraSbConfig config, Map<String, Tensor> tensors) {
+    return tensors.entrySet().stream()
+        .filter(entry -> entry.getKey().endsWith(MARK))
+        .mapToLong(entry -> entry.getValue().size(0))
+        .max()
+        .orElse(config.r());
+  }
+
+  /** With zeros up to one rank for all layers: PEFT ignores the rank_pattern of HiRA. */
+  private static Tensor padded(Tensor factor, int dimension, long rank) {
+    long[] shape = factor.shape();
+    if (shape[dimension] == rank) {
+      return factor;
+    }
+    shape[dimension] = rank - shape[dimension];
+    return cat(new TensorVector(factor, factor.new_zeros(shape)), dimension);
+  }
+
+  private static HiraConfig hira(HiraSbConfig config, int rank) {
     return new HiraConfig(
         config.head(),
         config.targets(),
-        config.r(),
+        rank,
         config.dropout(),
         HiraInit.UNIFORM,
-        config.rankPattern(),
+        PathMap.empty(),
         1,
         false);
   }

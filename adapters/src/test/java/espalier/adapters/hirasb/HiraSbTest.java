@@ -352,6 +352,38 @@ class HiraSbTest {
   }
 
   @Test
+  void exported_as_hira_all_layers_have_one_rank_because_other_readers_know_no_other() {
+    Tree tree =
+        Tree.empty()
+            .with("layer", new Linear(draw.normal(6, 8), null))
+            .with("small", new Linear(draw.normal(6, 8), null));
+    HiraSbConfig config =
+        CONFIG
+            .withR(3)
+            .withRankPattern(Map.of("small", 2))
+            .withTargets(Targets.named("layer", "small"));
+    var adapters = Adapters.of(tree, ModelFacts.of("llama"));
+    Map<String, Tensor> gradient = Map.of(HiraSbConfig.GRADIENT, draw.normal(6, 8));
+    adapters.attach(
+        "one",
+        config,
+        AttachOptions.of(
+            InitSource.seeded(1).withPrepared(Map.of("layer", gradient, "small", gradient))));
+    Adapter small = there(adapters.on("one").get("small"));
+    fill(small);
+
+    AdapterContents contents = config.exportedAs("HIRA", adapters.state("one"));
+
+    assertThat(((HiraConfig) contents.config()).r()).isEqualTo(3);
+    assertThat(((HiraConfig) contents.config()).rankPattern().isEmpty()).isTrue();
+    Tensor a = there(contents.tensors().get("base_model.model.small.hira_A"));
+    Tensor b = there(contents.tensors().get("base_model.model.small.hira_B"));
+    assertThat(a.shape()).containsExactly(3, 8);
+    assertThat(b.shape()).containsExactly(6, 3);
+    assertThat(gap(b.mm(a), ((HiraSbAdapter) small).modulation())).isLessThan(1e-5);
+  }
+
+  @Test
   void it_is_exported_as_nothing_else() {
     assertThatThrownBy(() -> CONFIG.exportedAs("LORA", Map.of()))
         .isInstanceOf(ConfigException.class)
