@@ -156,6 +156,19 @@ public interface AdapterConfig {
   }
 
   /**
+   * The same adapter as one of another method, which computes the same.
+   *
+   * @param method the other method's name in files, such as {@code HIRA}
+   * @param tensors by their key in the adapter's file
+   * @throws ConfigException if there is no such form
+   */
+  default AdapterContents exportedAs(String method, Map<String, Tensor> tensors) {
+    throw new ConfigException(
+        "%s can not be exported as %s; it is saved in a form of its own only"
+            .formatted(peftType(), method));
+  }
+
+  /**
    * Whether training looks at padded positions too. Where it does, they are computed under a mask,
    * so that what stands there depends on the row alone.
    */

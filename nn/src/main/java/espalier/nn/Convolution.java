@@ -1,13 +1,17 @@
 package espalier.nn;
 
 import static org.bytedeco.pytorch.global.torch.convolution;
+import static org.bytedeco.pytorch.global.torch.convolution_backward;
 import static org.bytedeco.pytorch.global.torch.pad;
 
 import java.util.Arrays;
 import java.util.Set;
+import org.bytedeco.javacpp.BoolPointer;
 import org.bytedeco.pytorch.DoubleOptional;
+import org.bytedeco.pytorch.LongArrayRefOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /** A convolution in one, two or three dimensions, W [out, in / groups, k...]. */
@@ -38,6 +42,11 @@ public final class Convolution extends Adaptable {
       long[] ones = new long[dimensions];
       Arrays.fill(ones, 1);
       return new Geometry(ones, new long[dimensions], ones.clone(), 1, "zeros");
+    }
+
+    /** What the product itself pads with zeros; other paddings come before it. */
+    private long[] zeroPadding() {
+      return paddingMode.equals("zeros") ? padding : new long[padding.length];
     }
 
     /** The same movement with one group. */
@@ -134,14 +143,9 @@ public final class Convolution extends Adaptable {
    * @param bias [out], or null
    */
   public static Tensor convolve(Tensor x, Tensor kernel, @Nullable Tensor bias, Geometry geometry) {
-    Tensor input = x;
-    long[] padding = geometry.padding();
-    if (!geometry.paddingMode().equals("zeros")) {
-      input = pad(input, bothSides(padding), geometry.paddingMode(), new DoubleOptional());
-      padding = new long[padding.length];
-    }
+    long[] padding = geometry.zeroPadding();
     return convolution(
-        input,
+        padded(x, geometry),
         kernel,
         bias == null ? new TensorOptional() : new TensorOptional(bias),
         geometry.stride(),
@@ -150,6 +154,39 @@ public final class Convolution extends Adaptable {
         false,
         new long[padding.length],
         geometry.groups());
+  }
+
+  /**
+   * The gradient that the kernel would have, [out, in / groups, k...] float32.
+   *
+   * @param x the input [batch, in, ...]
+   * @param gradient of the output [batch, out, ...]
+   */
+  public Tensor kernelGradient(Tensor x, Tensor gradient) {
+    long[] padding = geometry.zeroPadding();
+    try (var wanted =
+        new BoolPointer(3).put(0, false).put(1, true).put(2, false)) { // input, kernel, bias
+      return new Tensor(
+          convolution_backward(
+                  gradient.to(ScalarType.Float),
+                  padded(x.to(ScalarType.Float), geometry),
+                  weight.to(ScalarType.Float),
+                  new LongArrayRefOptional(),
+                  geometry.stride(),
+                  padding,
+                  geometry.dilation(),
+                  false,
+                  new long[padding.length],
+                  geometry.groups(),
+                  wanted)
+              .get1());
+    }
+  }
+
+  private static Tensor padded(Tensor x, Geometry geometry) {
+    return geometry.paddingMode().equals("zeros")
+        ? x
+        : pad(x, bothSides(geometry.padding()), geometry.paddingMode(), new DoubleOptional());
   }
 
   // pad() wants the last dimension first, each with its two sides

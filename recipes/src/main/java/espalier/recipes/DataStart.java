@@ -5,6 +5,9 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.Attached;
 import espalier.adapters.InitSource;
 import espalier.adapters.calibration.Prepared;
+import espalier.adapters.hirasb.CalibrationOptions;
+import espalier.adapters.hirasb.HiraSbCalibration;
+import espalier.adapters.hirasb.HiraSbConfig;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.starts.Corda;
@@ -29,11 +32,15 @@ final class DataStart {
 
   /** Whether a config has such a start. */
   static boolean needed(AdapterConfig config) {
-    return config instanceof LoraConfig lora
-        && switch (lora.init()) {
-          case LoraInit.Corda _, LoraInit.Eva _, LoraInit.LoraGa _ -> true;
-          default -> false;
-        };
+    return switch (config) {
+      case HiraSbConfig _ -> true;
+      case LoraConfig lora ->
+          switch (lora.init()) {
+            case LoraInit.Corda _, LoraInit.Eva _, LoraInit.LoraGa _ -> true;
+            default -> false;
+          };
+      default -> false;
+    };
   }
 
   /** How many examples the start looks at: what the recipe says, or its usual number. */
@@ -41,6 +48,9 @@ final class DataStart {
     int asked = recipe.data().startExamples();
     if (asked > 0) {
       return asked;
+    }
+    if (config instanceof HiraSbConfig hirasb) {
+      return hirasb.start().calibrationBatches() * recipe.training().batchSize();
     }
     return config instanceof LoraConfig lora && lora.init() instanceof LoraInit.LoraGa
         ? StartData.BACKWARD
@@ -55,9 +65,22 @@ final class DataStart {
       StartData data,
       Consumer<String> progress,
       Consumer<String> warnings) {
-    var config = (LoraConfig) given;
     InitSource init = InitSource.seeded(recipe.training().seed());
     var facts = model.adapters().facts();
+    if (given instanceof HiraSbConfig config) {
+      var options = CalibrationOptions.defaults().withProgress(progress).withWarnings(warnings);
+      int batches = config.start().calibrationBatches();
+      if (recipe.data().startExamples() == 0 && data.batches() < batches) {
+        warnings.accept(
+            "calibration_batches is %d but the data has %d; these are taken"
+                .formatted(batches, data.batches()));
+      }
+      try (Prepared found =
+          HiraSbCalibration.run(model.model(), facts, config, options, data::summedBackward)) {
+        return attach(model, config, init, found);
+      }
+    }
+    var config = (LoraConfig) given;
     return switch (config.init()) {
       case LoraInit.Corda _ -> {
         progress.accept("CorDA: looking at the inputs of %d examples".formatted(data.size()));
@@ -90,7 +113,7 @@ final class DataStart {
   }
 
   private static Attached attach(
-      PretrainedModel model, LoraConfig config, InitSource init, Prepared found) {
+      PretrainedModel model, AdapterConfig config, InitSource init, Prepared found) {
     return model
         .adapters()
         .attach(TrainingRun.ADAPTER, config, AttachOptions.of(init.withPrepared(found.values())));
@@ -108,7 +131,11 @@ final class DataStart {
     AdapterConfig config = AdapterFiles.readConfig(checkpoint, model.catalog()).config();
     AdapterConfig trained = config.withHead(config.head().withInferenceMode(false));
     try (var _ = Scope.open()) {
-      InitSource init = InitSource.seeded(recipe.training().seed());
+      // HiRA-SB keeps all in its file, the others must take out of the base what they took out.
+      InitSource init =
+          config instanceof HiraSbConfig
+              ? InitSource.blank()
+              : InitSource.seeded(recipe.training().seed());
       Map<String, Tensor> first = AdapterFiles.initial(checkpoint);
       return Optional.of(
           model

@@ -14,6 +14,7 @@ import espalier.training.EpochOrder;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.function.ToDoubleFunction;
 import java.util.stream.Stream;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -60,6 +61,11 @@ final class StartData {
     return examples.size();
   }
 
+  /** How many batches these are. */
+  int batches() {
+    return (examples.size() + batchSize - 1) / batchSize;
+  }
+
   private List<List<Example>> parts() {
     var parts = new ArrayList<List<Example>>();
     for (int from = 0; from < examples.size(); from += batchSize) {
@@ -91,6 +97,16 @@ final class StartData {
 
   /** Runs forward and backward of the mean loss of each batch. */
   void backward() {
+    long _ = backward(batch -> (double) batch.tokens());
+  }
+
+  /** Runs forward and backward of the summed loss of each batch; returns the number of tokens. */
+  long summedBackward() {
+    return backward(_ -> 1);
+  }
+
+  private long backward(ToDoubleFunction<Batch> divisor) {
+    long tokens = 0;
     for (List<Example> part : parts()) {
       Batch batch =
           section.packing()
@@ -98,10 +114,12 @@ final class StartData {
               : Batch.padded(part, padId);
       if (batch.tokens() > 0) {
         try (var _ = Scope.graph()) {
-          trainee.lossSum(batch).div(new Scalar((double) batch.tokens())).backward();
+          trainee.lossSum(batch).div(new Scalar(divisor.applyAsDouble(batch))).backward();
         }
+        tokens += batch.tokens();
       }
     }
+    return tokens;
   }
 
   /** Batches for EVA, with the tokens that count: all that are learned, or all real ones. */

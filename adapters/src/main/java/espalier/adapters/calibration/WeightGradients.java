@@ -2,6 +2,8 @@ package espalier.adapters.calibration;
 
 import static org.bytedeco.pytorch.global.torch.zeros;
 
+import espalier.nn.Adaptable;
+import espalier.nn.Convolution;
 import espalier.nn.CustomFunction;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
@@ -15,9 +17,9 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * The gradients that the weights of some linear layers would have, gᵀx summed in float32 over
- * backward passes. The weights themselves need no gradient, so the base may be frozen, mapped, in
- * half precision or quantised.
+ * The gradients that the weights of some linear layers and convolutions would have, gᵀx summed in
+ * float32 over backward passes. The weights themselves need no gradient, so the base may be frozen,
+ * mapped, in half precision or quantised.
  *
  * <pre>{@code
  * try (var gradients = new WeightGradients(layers)) {
@@ -30,8 +32,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * }
  * }</pre>
  *
- * <p>Between creation and {@link #close} it observes the layers and holds one [out, in] a layer; to
- * save memory, take the layers group by group.
+ * <p>Between creation and {@link #close} it observes the layers and holds one [out, in] a layer, on
+ * the layer's device; to save memory, take the layers group by group.
  */
 public final class WeightGradients implements AutoCloseable {
 
@@ -43,7 +45,7 @@ public final class WeightGradients implements AutoCloseable {
    *
    * @param layers by path
    */
-  public WeightGradients(Map<String, Linear> layers) {
+  public WeightGradients(Map<String, ? extends Adaptable> layers) {
     layers.forEach((path, layer) -> sums.put(path, new Sum(layer)));
     try {
       observation = new Observation(layers, path -> of(path)::joined);
@@ -55,11 +57,18 @@ public final class WeightGradients implements AutoCloseable {
 
   /** One layer's gradient so far. */
   private static final class Sum {
-    private final Tensor total; // [out, in]
+    private final Adaptable layer;
+    private final Tensor total; // in the shape of the weight
     private long passes;
 
-    Sum(Linear layer) {
-      total = Scope.owned(() -> zeros(layer.out(), layer.in()));
+    Sum(Adaptable layer) {
+      this.layer = layer;
+      total =
+          Scope.owned(
+              () -> {
+                Tensor weight = layer.originalWeight();
+                return zeros(weight.shape()).to(weight.device(), ScalarType.Float);
+              });
     }
 
     // The output is joined to the graph by an identity whose backward adds gᵀx on its way.
@@ -75,13 +84,20 @@ public final class WeightGradients implements AutoCloseable {
           List.of(source),
           List.of(x),
           (g, saved) -> {
-            add(rows(g), rows(saved.getFirst()));
+            add(g, saved.getFirst());
             return Collections.singletonList(passedOn ? g : null);
           });
     }
 
     private void add(Tensor g, Tensor x) {
-      total.addmm_(g.t(), x);
+      switch (layer) {
+        case Linear _ -> total.addmm_(rows(g).t(), rows(x));
+        case Convolution convolution -> total.add_(convolution.kernelGradient(x, g));
+        default ->
+            throw new IllegalArgumentException(
+                "the weight's gradient of a %s can not be summed; take linear layers and convolutions"
+                    .formatted(layer.typeName()));
+      }
       passes++;
     }
 
@@ -95,24 +111,43 @@ public final class WeightGradients implements AutoCloseable {
     return of(path).passes;
   }
 
-  /** The summed gradient of a layer, [out, in] float32; it lives as long as this object. */
+  /**
+   * The summed gradient of a layer in the shape of its weight, float32; it lives as long as this
+   * object.
+   */
   public Tensor total(String path) {
     return of(path).total;
   }
 
   /**
-   * The gradient of a layer divided by its backward passes, [out, in] float32.
+   * The gradient of a layer divided by its backward passes, in the shape of its weight, float32.
    *
    * @throws IllegalStateException if no backward pass went through the layer
    */
   public Tensor mean(String path) {
+    Sum sum = reached(path);
+    return sum.total.div(new Scalar((double) sum.passes));
+  }
+
+  /**
+   * The summed gradient of a layer, which is the caller's from here on and no longer held here.
+   *
+   * @throws IllegalStateException if no backward pass went through the layer
+   */
+  public Tensor take(String path) {
+    Sum sum = reached(path);
+    sums.remove(path);
+    return sum.total;
+  }
+
+  private Sum reached(String path) {
     Sum sum = of(path);
     if (sum.passes == 0) {
       throw new IllegalStateException(
           "%s got no gradient: no backward pass went through it; run forward and backward of a loss that depends on it, or take it out of target_modules"
               .formatted(path));
     }
-    return sum.total.div(new Scalar((double) sum.passes));
+    return sum;
   }
 
   private Sum of(String path) {

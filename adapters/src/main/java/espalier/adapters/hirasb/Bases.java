@@ -41,19 +41,21 @@ public record Bases(Tensor b, Tensor a) {
   /**
    * Bases for an update.
    *
-   * @param d the wanted update [m, n], in the dtype of the weight
+   * @param d the wanted update [m, n], in the dtype of the weight; W ⊙ D must not be all zero
    * @param r from 1 to min(m, n)
    * @param sweeps of alternating least squares
    * @param init where a large matrix's random projection is drawn from
    */
   public static Bases of(Weighting weighting, Tensor d, int r, int sweeps, Init init) {
+    return of(weighting, d, r, sweeps, init, BLOCK);
+  }
+
+  /** The same with other blocks, given as the entries of the systems that are formed at once. */
+  static Bases of(Weighting weighting, Tensor d, int r, int sweeps, Init init, long block) {
     Tensor wd = weighting.w().mul(d);
-    if (wd.count_nonzero(new LongOptional()).item_long() == 0) {
-      return random(weighting, r, init);
-    }
     Bases bases = decomposed(weighting, wd, r, init);
     for (int i = 0; i < sweeps; i++) {
-      bases = bases.improved(weighting.w().square(), wd);
+      bases = bases.improved(weighting.w().square(), wd, block);
     }
     return bases.balanced(weighting);
   }
@@ -96,22 +98,22 @@ public record Bases(Tensor b, Tensor a) {
   }
 
   /** One sweep: the best B for this A, then the best A for that B. */
-  private Bases improved(Tensor squares, Tensor wd) {
+  private Bases improved(Tensor squares, Tensor wd, long block) {
     double ridge = RIDGE * squares.mean().item_double();
-    Tensor rows = least(squares, wd, orthonormal(a.t()), ridge); // [m, r]
-    Tensor columns = least(squares.t(), wd.t(), orthonormal(rows), ridge); // [n, r]
+    Tensor rows = least(squares, wd, orthonormal(a.t()), ridge, block); // [m, r]
+    Tensor columns = least(squares.t(), wd.t(), orthonormal(rows), ridge, block); // [n, r]
     return new Bases(orthonormal(rows), columns.t());
   }
 
   /** For each row i the b with (Σ_j W²_ij c_j c_jᵀ + ρ) b = Σ_j (W ⊙ D)_ij c_j, all at once. */
-  private static Tensor least(Tensor squares, Tensor wd, Tensor c, double ridge) {
+  private static Tensor least(Tensor squares, Tensor wd, Tensor c, double ridge, long block) {
     long r = c.size(1);
     var pairs = Pairs.of(r, c);
     Tensor products = pairs.products(c); // [n, p]
     Tensor damped = eye(r, c.options()).mul_(new Scalar(ridge));
     Tensor right = wd.mm(c).unsqueeze(2); // [m, r, 1]
     long m = squares.size(0);
-    long rows = Math.clamp(BLOCK / (r * r), 1, m);
+    long rows = Math.clamp(block / (r * r), 1, m);
     var solved = new TensorVector();
     for (long from = 0; from < m; from += rows) {
       long length = Math.min(rows, m - from);
@@ -127,6 +129,11 @@ public record Bases(Tensor b, Tensor a) {
     Tensor left = orthonormal(b.mul(weighting.rows())).div(weighting.rows());
     Tensor right = orthonormal(a.mul(weighting.columns()).t()).t().div(weighting.columns());
     return new Bases(left, right.contiguous());
+  }
+
+  /** The nearest bases that a file of this dtype can hold. */
+  Bases rounded(BasisDtype dtype) {
+    return new Bases(dtype.rounded(b), dtype.rounded(a));
   }
 
   /** W ⊙ (B X A): what X moves the weight by, before the factor s. */

@@ -1,6 +1,7 @@
 package espalier.adapters.hirasb;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterContents;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.PathMap;
@@ -9,11 +10,14 @@ import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.Violations;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Convolution;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.function.UnaryOperator;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,32 +26,24 @@ import org.jspecify.annotations.Nullable;
  * @param head what all methods say
  * @param targets the layers that get the branch
  * @param r rank of B [out, r] and A [r, in]; r² numbers train
- * @param updateTarget which first step of full fine-tuning the bases are to hold
- * @param alsSweeps sweeps of alternating least squares; 0 leaves the balanced SVD
- * @param calibrationBatches batches to average the gradient over, for whoever computes it
- * @param precondition whether R trains in coordinates in which its gradient is the projection of
- *     the full one; r up to 64
- * @param matchStep the learning rate of the first full step that R starts at, or 0 to start at none
  * @param space what the low-rank factor acts on
  * @param scale the factor s, or null for √(out · in) / r
+ * @param precondition whether R trains in coordinates in which its gradient is the projection of
+ *     the full one; r up to 64
  * @param dropout probability that an input feature is dropped before the branch, in [0, 1)
  * @param rankPattern ranks by path
- * @param initSeed seed of the random draws of the start
+ * @param start how the bases come about
  */
 public record HiraSbConfig(
     ConfigHead head,
     Targets targets,
     int r,
-    UpdateTarget updateTarget,
-    int alsSweeps,
-    int calibrationBatches,
-    boolean precondition,
-    double matchStep,
     Space space,
     @Nullable Double scale,
+    boolean precondition,
     double dropout,
     PathMap<Integer> rankPattern,
-    int initSeed)
+    StartSettings start)
     implements AdapterConfig {
 
   /** The name under which {@link Init#prepared} has the averaged gradient [out, in]. */
@@ -60,15 +56,6 @@ public record HiraSbConfig(
     var wrong =
         new Violations()
             .unless(r >= 1, "r is %d but a rank is 1 or more; 32 is the method's default", r)
-            .unless(alsSweeps >= 0, "als_sweeps is %d but must be 0 or more", alsSweeps)
-            .unless(
-                calibrationBatches >= 1,
-                "calibration_batches is %d but must be 1 or more",
-                calibrationBatches)
-            .unless(
-                matchStep >= 0 && Double.isFinite(matchStep),
-                "match_step is %s but must be finite and 0 or more; 0 starts at the base",
-                matchStep)
             .unless(
                 scale == null || (scale > 0 && Double.isFinite(scale)),
                 "scale is %s but must be finite and above 0, or auto",
@@ -105,178 +92,65 @@ public record HiraSbConfig(
         ConfigHead.empty(),
         Targets.byArchitecture(),
         32,
-        UpdateTarget.SIGN,
-        2,
-        16,
-        false,
-        0,
         Space.HADAMARD,
         null,
+        false,
         0,
         PathMap.empty(),
-        0);
+        StartSettings.defaults());
   }
 
   /** The same config with another rank. */
   public HiraSbConfig withR(int rank) {
     return new HiraSbConfig(
-        head,
-        targets,
-        rank,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
-  }
-
-  /** The same config with another target for the bases. */
-  public HiraSbConfig withUpdateTarget(UpdateTarget target) {
-    return new HiraSbConfig(
-        head,
-        targets,
-        r,
-        target,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
-  }
-
-  /** The same config with another number of sweeps. */
-  public HiraSbConfig withAlsSweeps(int sweeps) {
-    return new HiraSbConfig(
-        head,
-        targets,
-        r,
-        updateTarget,
-        sweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
-  }
-
-  /** The same config with or without the preconditioner. */
-  public HiraSbConfig withPrecondition(boolean on) {
-    return new HiraSbConfig(
-        head,
-        targets,
-        r,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        on,
-        matchStep,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
-  }
-
-  /** The same config with another first step to start at. */
-  public HiraSbConfig withMatchStep(double rate) {
-    return new HiraSbConfig(
-        head,
-        targets,
-        r,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        rate,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
+        head, targets, rank, space, scale, precondition, dropout, rankPattern, start);
   }
 
   /** The same config in another space. */
   public HiraSbConfig withSpace(Space other) {
     return new HiraSbConfig(
-        head,
-        targets,
-        r,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        other,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
+        head, targets, r, other, scale, precondition, dropout, rankPattern, start);
   }
 
   /** The same config with another factor on the update, or null for the automatic one. */
   public HiraSbConfig withScale(@Nullable Double factor) {
     return new HiraSbConfig(
-        head,
-        targets,
-        r,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        space,
-        factor,
-        dropout,
-        rankPattern,
-        initSeed);
+        head, targets, r, space, factor, precondition, dropout, rankPattern, start);
+  }
+
+  /** The same config with or without the preconditioner. */
+  public HiraSbConfig withPrecondition(boolean on) {
+    return new HiraSbConfig(head, targets, r, space, scale, on, dropout, rankPattern, start);
+  }
+
+  /** The same config with another dropout. */
+  public HiraSbConfig withDropout(double probability) {
+    return new HiraSbConfig(
+        head, targets, r, space, scale, precondition, probability, rankPattern, start);
+  }
+
+  /** The same config with other ranks by path; the first key that matches decides. */
+  public HiraSbConfig withRankPattern(Map<String, Integer> ranks) {
+    return new HiraSbConfig(
+        head, targets, r, space, scale, precondition, dropout, new PathMap<>(ranks), start);
+  }
+
+  /** The same config with another start, such as {@code c.withStart(s -> s.withAlsSweeps(0))}. */
+  public HiraSbConfig withStart(UnaryOperator<StartSettings> change) {
+    return new HiraSbConfig(
+        head, targets, r, space, scale, precondition, dropout, rankPattern, change.apply(start));
   }
 
   @Override
   public HiraSbConfig withHead(ConfigHead other) {
     return new HiraSbConfig(
-        other,
-        targets,
-        r,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
+        other, targets, r, space, scale, precondition, dropout, rankPattern, start);
   }
 
   @Override
   public HiraSbConfig withTargets(Targets other) {
     return new HiraSbConfig(
-        head,
-        other,
-        r,
-        updateTarget,
-        alsSweeps,
-        calibrationBatches,
-        precondition,
-        matchStep,
-        space,
-        scale,
-        dropout,
-        rankPattern,
-        initSeed);
+        head, other, r, space, scale, precondition, dropout, rankPattern, start);
   }
 
   @Override
@@ -289,31 +163,69 @@ public record HiraSbConfig(
     return Map.of("rank_pattern", rankPattern);
   }
 
-  @Override
-  public Adapter create(Adaptable layer, String path, Init init) {
-    if (!(layer instanceof Linear linear)) {
-      throw new UnsupportedAdapterException(
-          "%s is a %s but HiRA-SB adapts Linear and Conv1D; take it out of target_modules"
-              .formatted(path, layer.typeName()));
-    }
+  /** The factor s on a weight [m, n] (with the kernel among n) whose bases have rank r. */
+  double scaleOf(long m, long n, long rank) {
+    Double given = scale;
+    return given == null ? Math.sqrt((double) m * n) / rank : given;
+  }
+
+  /**
+   * The rank on a layer.
+   *
+   * @throws UnsupportedAdapterException if the method does not exist for this kind of layer
+   * @throws ConfigException if the weight is smaller than the rank
+   */
+  int rankOn(Adaptable layer, String path) {
+    long in =
+        switch (layer) {
+          case Linear linear -> linear.in();
+          case Convolution convolution -> {
+            if (convolution.geometry().groups() > 1) {
+              throw new UnsupportedAdapterException(
+                  "%s is a %s in %d groups but HiRA-SB needs one group; leave it out"
+                      .formatted(path, layer.typeName(), convolution.geometry().groups()));
+            }
+            yield convolution.weight().numel() / convolution.out();
+          }
+          default ->
+              throw new UnsupportedAdapterException(
+                  "%s is a %s but HiRA-SB adapts Linear, Conv1D, Conv1d, Conv2d and Conv3d (rows of an embedding that calibration did not see could never be trained); take it out of target_modules"
+                      .formatted(path, layer.typeName()));
+        };
+    long out = layer.originalWeight().numel() / in;
     int rank = rankPattern.at(path, r);
-    long most = Math.min(linear.in(), linear.out());
-    if (rank > most) {
+    if (rank > Math.min(in, out)) {
       throw new ConfigException(
           "r is %d for %s but its weight of %d × %d allows 1 to %d; lower r, or give the layer a rank of its own in rank_pattern"
-              .formatted(rank, path, linear.out(), linear.in(), most));
+              .formatted(rank, path, out, in, Math.min(in, out)));
     }
-    return new HiraSbLinear(this, linear, path, rank, init);
+    return rank;
   }
 
   @Override
-  public List<String> warnings(Adaptable layer) {
+  public Adapter create(Adaptable layer, String path, Init init) {
+    int rank = rankOn(layer, path);
+    return layer instanceof Convolution convolution
+        ? new HiraSbConvolution(this, convolution, path, rank, init)
+        : new HiraSbLinear(this, (Linear) layer, path, rank, init);
+  }
+
+  @Override
+  public List<String> warnings(Adaptable layer, Adapter made) {
     var warnings = new ArrayList<String>();
-    if (updateTarget == UpdateTarget.GRADIENT && !precondition && space == Space.HADAMARD) {
+    if (start.updateTarget() == UpdateTarget.GRADIENT && !precondition && space == Space.HADAMARD) {
       warnings.add(
           "update_target is gradient without precondition, so the steps of R stray far from the"
               + " gradient");
     }
+    if (made instanceof HiraSbAdapter adapter && adapter.random()) {
+      warnings.add(HiraSbStart.RANDOM);
+    }
     return warnings;
+  }
+
+  @Override
+  public AdapterContents exportedAs(String method, Map<String, Tensor> tensors) {
+    return HiraSbExport.of(this, method, tensors);
   }
 }

@@ -8,6 +8,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
@@ -31,16 +32,28 @@ public final class HiraSbFormat implements AdapterFormat<HiraSbConfig> {
         in.head(),
         in.targets(),
         in.integer("r", 32),
-        choice(in, "update_target", UpdateTarget.SIGN),
-        in.integer("als_sweeps", 2),
-        in.integer("calibration_batches", 16),
-        in.flag("precondition", false),
-        in.number("match_step", 0),
         choice(in, "space", Space.HADAMARD),
         scale(in),
+        in.flag("precondition", false),
         in.number("hirasb_dropout", 0),
         in.integersByPath("rank_pattern"),
-        in.integer("init_seed", 0));
+        new StartSettings(
+            choice(in, "update_target", UpdateTarget.SIGN),
+            in.integer("als_sweeps", 2),
+            in.integer("calibration_batches", 16),
+            in.number("match_step", 0),
+            in.integer("init_seed", 0),
+            choice(in, "basis_dtype", BasisDtype.FLOAT32),
+            memory(in)));
+  }
+
+  private static long memory(ConfigFields in) {
+    double bytes = in.number("init_memory", 0);
+    if (bytes != Math.rint(bytes)) { // NaN too
+      throw new ConfigException(
+          "init_memory is %s but a whole number of bytes is expected".formatted(bytes));
+    }
+    return (long) bytes;
   }
 
   private static <E extends Enum<E>> E choice(ConfigFields in, String key, E otherwise) {
@@ -73,18 +86,22 @@ public final class HiraSbFormat implements AdapterFormat<HiraSbConfig> {
 
   @Override
   public void write(HiraSbConfig config, ConfigFields out) {
+    StartSettings start = config.start();
     out.head(peftType(), config.head())
         .targets(config.targets())
         .put("r", config.r())
-        .put("update_target", word(config.updateTarget()))
-        .put("als_sweeps", config.alsSweeps())
-        .put("calibration_batches", config.calibrationBatches())
+        .put("update_target", word(start.updateTarget()))
+        .put("als_sweeps", start.alsSweeps())
+        .put("calibration_batches", start.calibrationBatches())
         .put("precondition", config.precondition())
-        .put("match_step", config.matchStep())
+        .put("match_step", start.matchStep())
         .put("space", word(config.space()))
         .put("hirasb_dropout", config.dropout())
         .put("rank_pattern", config.rankPattern())
-        .put("init_seed", config.initSeed());
+        .put("init_seed", start.seed());
+    if (start.basisDtype() != BasisDtype.FLOAT32) {
+      out.put("basis_dtype", word(start.basisDtype()));
+    }
     Double scale = config.scale();
     if (scale == null) {
       out.put("scale", "auto");
@@ -96,6 +113,11 @@ public final class HiraSbFormat implements AdapterFormat<HiraSbConfig> {
   /** R in plain coordinates, whatever it trains in. */
   @Override
   public Map<String, Tensor> saved(Adapter adapter) {
-    return adapter instanceof HiraSbLinear linear ? linear.saved() : adapter.state();
+    return adapter instanceof HiraSbAdapter own ? own.saved() : adapter.state();
+  }
+
+  @Override
+  public Set<String> savedNames(Adapter adapter) {
+    return adapter.state().keySet(); // asking for the values would solve for R
   }
 }

@@ -3,7 +3,9 @@ package espalier.adapters.calibration;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.adapters.LayerKind;
 import espalier.adapters.Tree;
+import espalier.nn.Adaptable;
 import espalier.nn.Linear;
 import espalier.nn.Recompute;
 import espalier.nn.Scope;
@@ -14,6 +16,8 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 class WeightGradientsTest {
 
@@ -55,6 +59,48 @@ class WeightGradientsTest {
         assertThat(close(gradients.total("above"), wantAbove)).isTrue();
         assertThat(below.weight().requires_grad()).isFalse();
       }
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = LayerKind.class,
+      names = {"CONVOLUTION_1D", "CONVOLUTION_2D", "CONVOLUTION_3D"})
+  void a_frozen_kernel_gets_the_gradient_that_autograd_would_give_it(LayerKind kind) {
+    Adaptable layer = kind.layer(ScalarType.Float);
+    Tensor x = kind.input(ScalarType.Float);
+    try (var _ = Scope.graph()) {
+      layer.weight().set_requires_grad(true);
+      layer.forward(x).square().sum().backward();
+      Tensor want = new Tensor(layer.weight().grad()).clone();
+      layer.weight().mutable_grad().reset();
+      layer.weight().set_requires_grad(false);
+
+      try (var gradients = new WeightGradients(Map.of("layer", layer))) {
+        layer.forward(x).square().sum().backward();
+
+        assertThat(close(gradients.total("layer"), want)).isTrue();
+      }
+    }
+  }
+
+  @Test
+  void a_gradient_that_is_taken_is_the_callers_and_no_longer_held() {
+    Tensor x = draw.normal(6, 4);
+    try (var _ = Scope.graph();
+        var gradients = new WeightGradients(layers)) {
+      assertThatThrownBy(() -> gradients.take("above"))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageStartingWith("above got no gradient");
+      loss(x).backward();
+      Tensor want = gradients.total("above").clone();
+
+      try (Tensor taken = gradients.take("above")) {
+        assertThat(taken.equal(want)).isTrue();
+      }
+      assertThatThrownBy(() -> gradients.total("above"))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage("above is not among the observed layers [below]");
     }
   }
 
