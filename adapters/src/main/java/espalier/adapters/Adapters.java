@@ -5,13 +5,18 @@ import espalier.nn.Adapter;
 import espalier.nn.Layer;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import java.util.function.Supplier;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,6 +34,9 @@ import org.jspecify.annotations.Nullable;
  * while it changes the model; forward passes may run side by side.
  */
 public final class Adapters {
+
+  private static final Set<ScalarType> DTYPES =
+      EnumSet.of(ScalarType.Double, ScalarType.Float, ScalarType.BFloat16, ScalarType.Half);
 
   private final AdapterSet set;
   private final Activation activation;
@@ -220,6 +228,29 @@ public final class Adapters {
   public void setRequiresGrad(Collection<String> names, boolean on) {
     set.requireAll(names);
     names.forEach(name -> set.entry(name).trainable(on));
+  }
+
+  /**
+   * Gives the tensors of an adapter another dtype, in place: float32, in which adapters train, or
+   * the base's, which takes less memory. Training takes an optimizer of its own from there on.
+   */
+  public void cast(String name, ScalarType dtype) {
+    set.entry(name);
+    if (!DTYPES.contains(dtype)) {
+      throw new ConfigException(
+          "an adapter can not be %s; choose one of %s".formatted(dtype, DTYPES));
+    }
+    set.requireUnmerged("the dtype of %s can not be changed".formatted(name));
+    try (var _ = new NoGradGuard();
+        var _ = new PointerScope()) {
+      set.lock()
+          .change(
+              () ->
+                  on(name).values().stream()
+                      .flatMap(adapter -> adapter.state().values().stream())
+                      .filter(Tensor::is_floating_point)
+                      .forEach(tensor -> tensor.set_data(tensor.to(dtype))));
+    }
   }
 
   /**

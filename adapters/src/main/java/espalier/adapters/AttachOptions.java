@@ -1,5 +1,8 @@
 package espalier.adapters;
 
+import java.util.Collection;
+import java.util.List;
+
 /**
  * How an adapter is attached.
  *
@@ -7,8 +10,16 @@ package espalier.adapters;
  * @param autocast whether the adapter is float32 beside a base in half precision; otherwise it has
  *     the base's dtype
  * @param strictTargets whether a name that matches no layer is an error and not a warning
+ * @param keys keys of an adapter's file that name the layers in the place of the config's targets;
+ *     empty if the config does
  */
-public record AttachOptions(InitSource init, boolean autocast, boolean strictTargets) {
+public record AttachOptions(
+    InitSource init, boolean autocast, boolean strictTargets, List<String> keys) {
+
+  /** Copies the keys. */
+  public AttachOptions {
+    keys = List.copyOf(keys);
+  }
 
   /** The normal case: a stream a layer from this seed, float32. */
   public static AttachOptions seeded(long seed) {
@@ -17,16 +28,26 @@ public record AttachOptions(InitSource init, boolean autocast, boolean strictTar
 
   /** The normal case with another source of first values. */
   public static AttachOptions of(InitSource init) {
-    return new AttachOptions(init, true, false);
+    return new AttachOptions(init, true, false, List.of());
   }
 
   /** The same in float32, or in the base's dtype. */
   public AttachOptions withAutocast(boolean on) {
-    return new AttachOptions(init, on, strictTargets);
+    return new AttachOptions(init, on, strictTargets, keys);
   }
 
   /** The same with names that match no layer as errors. */
   public AttachOptions withStrictTargets(boolean on) {
-    return new AttachOptions(init, autocast, on);
+    return new AttachOptions(init, autocast, on, keys);
+  }
+
+  /**
+   * The same on exactly the layers that keys of an adapter's file name, whatever the config says.
+   * The tensors' values do not matter.
+   *
+   * @param keys with or without {@code base_model.model.}
+   */
+  public AttachOptions withKeys(Collection<String> keys) {
+    return new AttachOptions(init, autocast, strictTargets, List.copyOf(keys));
   }
 }

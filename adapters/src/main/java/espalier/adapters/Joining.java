@@ -45,7 +45,14 @@ final class Joining {
     warnings.addAll(config.warnings(configs()));
     AdapterConfig meant = config.on(set.model().layers(), set.facts());
     try (var replication = Replication.of(set.model(), meant, warnings);
-        var attaching = new Attaching(set.model(), set.facts(), name, meant, options, factories)) {
+        var attaching =
+            new Attaching(
+                set.model(),
+                set.facts(),
+                name,
+                keyed(meant, options, warnings),
+                options,
+                factories)) {
       Entry entry = attaching.entry();
       requireSameParameters(entry);
       Map<String, Adaptable> biased = layersWithBias(entry);
@@ -78,6 +85,12 @@ final class Joining {
       replication.keep();
       return new Joined(entry, fit);
     }
+  }
+
+  private AdapterConfig keyed(AdapterConfig config, AttachOptions options, List<String> warnings) {
+    return options.keys().isEmpty()
+        ? config
+        : KeyedTargets.of(config, options.keys(), set.model(), set.facts(), warnings);
   }
 
   private Map<String, AdapterConfig> configs() {

@@ -4,6 +4,7 @@ import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.adapters.hira.HiraConfig;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
@@ -199,6 +200,24 @@ class HotSwapTest {
       }
       assertThatThrownBy(() -> adapters.swap("two", lora(4).build(), saved))
           .isInstanceOf(AdapterException.class);
+    }
+  }
+
+  @Test
+  void an_adapter_of_another_base_or_method_is_refused() {
+    try (Tree model = Tree.decoder(1)) {
+      Adapters adapters = Adapters.of(model, Tree.facts());
+      LoraConfigBuilder q = LoraConfig.builder().r(2).targets(Targets.named("q_proj"));
+      adapters.attach("one", q.build(), 1);
+      Map<String, Tensor> saved = adapters.state("one");
+
+      assertThatThrownBy(
+              () -> adapters.swap("one", q.init(new LoraInit.Pissa()).build(), saved))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageStartingWith("init_lora_weights: null != ");
+      assertThatThrownBy(() -> adapters.swap("one", HiraConfig.defaults(), saved))
+          .isInstanceOf(ConfigException.class)
+          .hasMessage("peft_type: LORA != HIRA; only an adapter of LoRA can take the place of one");
     }
   }
 

@@ -111,6 +111,25 @@ public final class AdapterFiles {
   }
 
   /**
+   * Puts the adapter of a folder in the place of one on a model; see {@link Adapters#swap}.
+   *
+   * @throws IllegalArgumentException naming the folder, if the two do not go together; nothing is
+   *     changed
+   */
+  public static LoadResult swap(
+      Adapters adapters, String name, Path folder, AdapterCatalog catalog) {
+    AdapterCatalog.Read read = readConfig(folder, catalog);
+    PickleRefusal.checkFolder(folder);
+    try (var _ = Scope.open()) {
+      try {
+        return adapters.swap(name, read.config(), tensors(folder));
+      } catch (IllegalArgumentException e) {
+        throw new IllegalArgumentException("%s: %s".formatted(folder, e.getMessage()), e);
+      }
+    }
+  }
+
+  /**
    * First values that lie beside an adapter because its start could not be repeated without them,
    * by their key, in the caller's scope; empty if there are none.
    */

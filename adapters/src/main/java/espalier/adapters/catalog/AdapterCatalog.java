@@ -4,6 +4,7 @@ import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.abba.AbbaFormat;
 import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
@@ -14,12 +15,22 @@ import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /** The methods that are known, by their name in files. */
 public final class AdapterCatalog {
+
+  private static final Set<String> PROMPTS =
+      Set.of(
+          "ADAPTION_PROMPT",
+          "CPT",
+          "MULTITASK_PROMPT_TUNING",
+          "P_TUNING",
+          "PREFIX_TUNING",
+          "PROMPT_TUNING");
 
   private final Map<String, AdapterFormat<?>> formats;
 
@@ -63,9 +74,19 @@ public final class AdapterCatalog {
     return formats.containsKey(peftType);
   }
 
-  /** The method of this name. */
+  /**
+   * The method of this name.
+   *
+   * @throws ConfigException if it is not known
+   * @throws UnsupportedAdapterException if it trains prompts, which are no adapters of layers
+   */
   public AdapterFormat<?> format(String peftType) {
     AdapterFormat<?> format = formats.get(peftType);
+    if (PROMPTS.contains(peftType)) {
+      throw new UnsupportedAdapterException(
+          "peft_type is %s, which trains a prompt and not a layer; there are %s"
+              .formatted(peftType, String.join(", ", formats.keySet())));
+    }
     if (format == null) {
       throw new ConfigException(
           "peft_type is %s but the catalog knows %s; add a method with AdapterCatalog.with(format)"

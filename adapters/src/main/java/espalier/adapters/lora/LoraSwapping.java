@@ -5,8 +5,10 @@ import espalier.adapters.ConfigException;
 import espalier.adapters.Swapping;
 import espalier.adapters.Targets;
 import espalier.nn.Adapter;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.regex.Matcher;
@@ -32,12 +34,20 @@ final class LoraSwapping implements Swapping {
     agree("lora_dropout", present.dropout(), next.dropout());
     agree("alpha_pattern", present.alphaPattern(), next.alphaPattern());
     agree("variant", present.variant(), next.variant());
+    agree("init_lora_weights", base(present), base(next));
     agree("lora_bias", present.loraBias(), next.loraBias());
     agree("bias", present.bias(), next.bias());
     agree("trainable_token_indices", present.tokens(), next.tokens());
     agree("ensure_weight_tying", present.ensureWeightTying(), next.ensureWeightTying());
     agree("layer_replication", present.layerReplication(), next.layerReplication());
     return new LoraSwapping(next);
+  }
+
+  /** What a start took out of the base: another one leaves another base. */
+  private static @Nullable Object base(LoraConfig config) {
+    return config.init().takenOut()
+        ? List.of(config.init(), config.r(), config.rankPattern())
+        : null;
   }
 
   private static void agree(String field, @Nullable Object before, @Nullable Object now) {
@@ -53,7 +63,7 @@ final class LoraSwapping implements Swapping {
     Tensor own = Objects.requireNonNull(adapter.state().get(name));
     var axis = RankAxis.of(adapter, name);
     if (axis == null || !axis.divides(saved)) {
-      return java.util.Arrays.equals(own.shape(), saved.shape()) ? saved : null;
+      return Arrays.equals(own.shape(), saved.shape()) ? saved : null;
     }
     if (!axis.alike(own, saved)) {
       return null;

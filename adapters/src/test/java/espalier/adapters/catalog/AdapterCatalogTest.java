@@ -5,11 +5,13 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraFormat;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -24,6 +26,15 @@ class AdapterCatalogTest {
 
   static java.util.Collection<AdapterFormat<?>> formats() {
     return CATALOG.formats();
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING", "CPT"})
+  void methods_that_train_prompts_are_refused_as_such(String type) {
+    assertThatThrownBy(() -> CATALOG.read(json("{\"peft_type\": \"%s\"}".formatted(type))))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessageStartingWith(
+            "peft_type is " + type + ", which trains a prompt and not a layer; there are");
   }
 
   @ParameterizedTest

@@ -159,6 +159,16 @@ public final class PretrainedModel implements AutoCloseable {
     return AdapterFiles.load(adapters, adapter, folder, catalog, options);
   }
 
+  /**
+   * Puts the adapter of a folder in the place of one that is loaded, which keeps its name; forward
+   * passes under way end with the old one.
+   *
+   * @see Adapters#swap
+   */
+  public LoadResult swapAdapter(String adapter, Path folder) {
+    return AdapterFiles.swap(adapters, adapter, folder, catalog);
+  }
+
   /** Saves an adapter as a folder that PEFT reads, and either loads on the untouched base. */
   public void saveAdapter(String adapter, Path folder) {
     AdapterFiles.save(adapters, adapter, folder, catalog);
