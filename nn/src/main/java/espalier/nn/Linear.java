@@ -34,12 +34,12 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
     return new Linear(weights.get("weight"), weights.find("bias"));
   }
 
-  /** Number of input features. */
+  /** Number of input features; where the layer is split, of those that this rank has. */
   public long in() {
     return weight.size(1);
   }
 
-  /** Number of output features. */
+  /** Number of output features; where the layer is split, of those that this rank has. */
   public long out() {
     return weight.size(0);
   }
@@ -84,6 +84,13 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
 
   @Override
   public final Tensor base(Tensor x, Tensor w, @Nullable Tensor b) {
+    Partition partition = partition();
+    return partition == null
+        ? local(x, w, b)
+        : partition.linear(x, b, (in, bias) -> local(in, w, bias));
+  }
+
+  private static Tensor local(Tensor x, Tensor w, @Nullable Tensor b) {
     if (oneRow(x, w)) {
       // A decoded token. libtorch hands one row to a matrix product, which was measured three times
       // slower here than the matrix-vector product, and that reads the weight at full speed.
