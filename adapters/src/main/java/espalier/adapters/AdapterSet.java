@@ -2,7 +2,9 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Collective;
 import espalier.nn.Layer;
+import espalier.nn.Partition;
 import java.lang.System.Logger.Level;
 import java.util.Collection;
 import java.util.Collections;
@@ -11,6 +13,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /** The adapters that a model has, and where. */
 final class AdapterSet {
@@ -94,6 +97,17 @@ final class AdapterSet {
           }
         });
     return all;
+  }
+
+  /** Those who compute the model together, or null if one process does. */
+  @Nullable Collective ranks() {
+    for (Adaptable layer : adaptables().values()) {
+      Partition partition = layer.partition();
+      if (partition != null) {
+        return partition.ranks();
+      }
+    }
+    return null;
   }
 
   /** Layers with something of any of these adapters, by path. */

@@ -145,9 +145,11 @@ final class Attaching implements AutoCloseable {
 
   private Adapter create(String path, Adaptable layer, InitSource init) {
     try (var _ = new PointerScope()) {
+      Ranks.require(config, layer, path);
       AdapterFactory factory = factories.getOrDefault(layer.getClass(), AdapterConfig::create);
       Adapter adapter = factory.create(config, layer, path, init.of(name, path));
       adapter.to(dtype(layer));
+      Ranks.agree(adapter);
       return adapter;
     }
   }

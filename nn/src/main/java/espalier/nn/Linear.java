@@ -2,6 +2,7 @@ package espalier.nn;
 
 import static org.bytedeco.pytorch.global.torch.linear;
 
+import java.util.function.BinaryOperator;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -88,6 +89,22 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
     return partition == null
         ? local(x, w, b)
         : partition.linear(x, b, (in, bias) -> local(in, w, bias));
+  }
+
+  /**
+   * The layer's output with something in it that each rank has a part of, before the ranks exchange
+   * what they have: so it goes along at no cost.
+   *
+   * @param x [T, in]
+   * @param part from the input and the output as this rank has them to the output with the part in
+   *     it, without the layer's bias where the ranks sum
+   */
+  public final Tensor joined(Tensor x, BinaryOperator<Tensor> part) {
+    Partition partition = partition();
+    Tensor w = weight();
+    return partition == null
+        ? part.apply(x, local(x, w, bias))
+        : partition.linear(x, bias, (in, b) -> part.apply(in, local(in, w, b)));
   }
 
   private static Tensor local(Tensor x, Tensor w, @Nullable Tensor b) {

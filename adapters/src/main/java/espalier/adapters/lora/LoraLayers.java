@@ -7,6 +7,7 @@ import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import espalier.nn.Partition;
 
 /** The class that serves a variant on a kind of layer. */
 final class LoraLayers {
@@ -15,6 +16,10 @@ final class LoraLayers {
 
   static Adapter create(LoraConfig config, Adaptable layer, String path, Init init) {
     LoraSupport.require(config, layer, path);
+    Partition partition = layer.partition();
+    if (partition != null && partition.splits()) {
+      return ParallelLayers.create(config, layer, path, init, partition);
+    }
     return switch (layer) {
       case Linear linear -> onLinear(config, linear, path, init);
       case Embedding embedding -> onEmbedding(config, embedding, path, init);
