@@ -58,7 +58,6 @@ class ParallelModelTest {
     "llama, 2",
     "llama_tied, 4",
     "qwen3, 2",
-    "gemma3_text, 2",
     "mixtral, 2",
     "gpt2, 2",
     "opt, 2",

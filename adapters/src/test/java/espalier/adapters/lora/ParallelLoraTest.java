@@ -184,7 +184,10 @@ class ParallelLoraTest {
 
   private static LoraConfig megatron(UnaryOperator<LoraConfigBuilder> change) {
     var fields = JsonNodeFactory.instance.objectNode().put("hidden_size", 8);
-    return change.apply(config().megatron(new Megatron(fields, "megatron.core"))).build();
+    return change
+        .apply(
+            config().init(new LoraInit.Uniform()).megatron(new Megatron(fields, "megatron.core")))
+        .build();
   }
 
   static Stream<Arguments> lives() {
@@ -251,15 +254,7 @@ class ParallelLoraTest {
             });
 
     assertThat(alone.get("output")).as(what).isNotEqualTo(alone.get("first output"));
-    if (config.megatron().config() != null) { // whose parallel factor is drawn otherwise
-      Map<String, float[]> first = together.getFirst();
-      together.forEach(each -> assertClose(each, first));
-      assertThat(first.get("merged output"))
-          .usingComparatorWithPrecision(1e-3f)
-          .isEqualTo(first.get("output"));
-    } else {
-      together.forEach(each -> assertClose(each, alone));
-    }
+    together.forEach(each -> assertClose(each, alone));
   }
 
   static Stream<LoraInit> starts() {
@@ -626,5 +621,39 @@ class ParallelLoraTest {
     together
         .get(0)
         .forEach((name, numbers) -> assertThat(together.get(1).get(name)).isEqualTo(numbers));
+  }
+
+  @Test
+  void with_megatron_the_split_factor_is_drawn_by_its_config_or_by_xavier() {
+    Targets both = Targets.named("up", "down");
+    LoraConfig xavier = megatron(c -> c.targets(both).init(new LoraInit.Unset()));
+    var fields = JsonNodeFactory.instance.objectNode().put("init_method_std", 1e-3);
+    LoraConfig small = xavier.toBuilder().megatron(new Megatron(fields, "megatron.core")).build();
+
+    ranks(
+        2,
+        ranks -> {
+          try (var net = Net.of(false)) {
+            PLAN.apply(net.tree(), ranks);
+            net.adapters().attach("one", xavier, 1);
+            net.adapters().add("two", small, AttachOptions.seeded(1));
+            Map<String, Tensor> one = net.adapters().state("one");
+            Map<String, Tensor> two = net.adapters().state("two");
+
+            for (String split : List.of("up.lora_B.weight", "down.lora_A.weight")) {
+              double deviation = deviation(one, split);
+              assertThat(deviation).isBetween(0.25, 0.4); // √(2 / (4 + 16)) = 0.316
+              assertThat(deviation(two, split)).isBetween(0.7e-3, 1.3e-3);
+            }
+            for (String whole : List.of("up.lora_A.weight", "down.lora_B.weight")) {
+              assertThat(deviation(two, whole)).isGreaterThan(0.1);
+            }
+            return 0;
+          }
+        });
+  }
+
+  private static double deviation(Map<String, Tensor> state, String name) {
+    return there(state.get("base_model.model." + name)).std().item_double();
   }
 }

@@ -140,12 +140,12 @@ public final class GlooCollective implements Collective {
     return Scope.result(
         () -> {
           try (var _ = new NoGradGuard()) {
-            Tensor sent = part.detach().contiguous();
+            Tensor sent = part.detach().contiguous().view(-1); // Gloo takes and gives one row
+            Tensor all = sent.new_empty(size * sent.numel());
+            await("a gathering", () -> group._allgather_base(all, sent));
             long[] shape =
                 LongStream.concat(LongStream.of(size), LongStream.of(part.shape())).toArray();
-            Tensor all = sent.new_empty(shape);
-            await("a gathering", () -> group._allgather_base(all, sent));
-            return all;
+            return all.view(shape);
           }
         });
   }
