@@ -2,6 +2,7 @@
 @org.jspecify.annotations.NullMarked
 module espalier.nn {
   exports espalier.nn;
+  exports espalier.nn.parallel;
 
   requires transitive org.bytedeco.javacpp;
   requires transitive org.bytedeco.pytorch;

@@ -113,6 +113,14 @@ public interface AdapterConfig {
   }
 
   /**
+   * Whether the method exists for layers of which each rank has a part only. Such an adapter says
+   * by {@link Adapter#shard} what of it is split.
+   */
+  default boolean knowsShards() {
+    return false;
+  }
+
+  /**
    * Whether the start of this adapter changes the base in a way that attaching it again can not
    * repeat, because it drew or saw data.
    */

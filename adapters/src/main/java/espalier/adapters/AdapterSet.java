@@ -2,8 +2,10 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Collective;
 import espalier.nn.ForwardLock;
 import espalier.nn.Layer;
+import espalier.nn.Partition;
 import espalier.nn.Steady;
 import java.lang.System.Logger.Level;
 import java.util.Collection;
@@ -13,6 +15,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import org.jspecify.annotations.Nullable;
 
 /** The adapters that a model has, and where. */
 final class AdapterSet {
@@ -103,6 +106,17 @@ final class AdapterSet {
           }
         });
     return all;
+  }
+
+  /** Those who compute the model together, or null if one process does. */
+  @Nullable Collective ranks() {
+    for (Adaptable layer : adaptables().values()) {
+      Partition partition = layer.partition();
+      if (partition != null) {
+        return partition.ranks();
+      }
+    }
+    return null;
   }
 
   /** Layers with something of any of these adapters, by path. */

@@ -49,9 +49,9 @@ final class AdapterState {
             (path, layer) -> {
               String key = AdapterTensors.PREFIX + path;
               if (entry.adapted().containsKey(path)) {
-                state.put(key + ".base_layer.weight", layer.originalWeight());
+                state.put(key + ".base_layer.weight", Ranks.wholeWeight(layer));
               } else if (!targeted && !entry.saved().containsKey(path)) {
-                state.put(key + ".weight", layer.originalWeight());
+                state.put(key + ".weight", Ranks.wholeWeight(layer));
               }
             });
     return state;
@@ -87,7 +87,10 @@ final class AdapterState {
     if (taken != null) {
       state.computeIfPresent(
           AdapterTensors.PREFIX + path + ".base_layer.weight",
-          (_, w) -> w.to(ScalarType.Float).add(taken).to(w.scalar_type().intern()));
+          (_, w) ->
+              w.to(ScalarType.Float)
+                  .add(Ranks.whole(Ranks.ofWeight(layer), taken))
+                  .to(w.scalar_type().intern()));
     }
   }
 
@@ -106,7 +109,7 @@ final class AdapterState {
     return new AdapterTensors(
         entry,
         set.on(entry.name()),
-        biases == null ? Map.of() : biases.trained(),
+        biases == null ? Map.of() : biases.layers(),
         path -> set.entries().values().stream().anyMatch(e -> e.adapted().containsKey(path)));
   }
 

@@ -3,6 +3,8 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Layer;
+import espalier.nn.Partition;
+import espalier.nn.Shard;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -22,25 +24,29 @@ final class AdapterTensors {
   static final String PREFIX = "base_model.model.";
 
   /** A tensor's place: the adapter on a layer, and the tensor's name there. */
-  private record Place(String path, Adapter adapter, String name) {}
+  private record Place(String path, Adapter adapter, String name) {
+    @Nullable Shard shard() {
+      return adapter.shard(name);
+    }
+  }
 
   private final Entry entry;
   private final Map<String, String> prefixes;
   private final Map<String, Place> places = new LinkedHashMap<>(); // by key without the prefix
   private final Map<String, String> biasKeys = new LinkedHashMap<>(); // by path of the layer
-  private final Map<String, Tensor> biases;
+  private final Map<String, Adaptable> biased;
 
   /**
    * Keys of an adapter.
    *
    * @param adapters what it has on each layer, by path
-   * @param biases the biases of the base that it trains, by path of the layer
+   * @param biased the layers whose biases it trains, by path
    * @param wrapped whether some adapter is on the layer at a path, for the keys of biases
    */
   AdapterTensors(
       Entry entry,
       Map<String, Adapter> adapters,
-      Map<String, Tensor> biases,
+      Map<String, Adaptable> biased,
       Predicate<String> wrapped) {
     this.entry = entry;
     prefixes = entry.config().format().keyPrefixes(entry.adapted());
@@ -51,8 +57,8 @@ final class AdapterTensors {
               .forEach(
                   name -> places.put(Layer.join(prefix, name), new Place(path, adapter, name)));
         });
-    this.biases = biases;
-    for (String path : biases.keySet()) {
+    this.biased = biased;
+    for (String path : biased.keySet()) {
       biasKeys.put(path, path + (wrapped.test(path) ? ".base_layer.bias" : ".bias"));
     }
   }
@@ -80,22 +86,28 @@ final class AdapterTensors {
     return formatted ? entry.config().format().savedNames(adapter) : saved(adapter).keySet();
   }
 
-  /** All tensors by their full key, in the order of the layers. */
+  /** All tensors by their full key, in the order of the layers; split ones are put together. */
   Map<String, Tensor> state() {
     var state = new LinkedHashMap<String, Tensor>();
     places.forEach(
         (key, place) -> {
           Tensor tensor = saved(place.adapter()).get(place.name());
           if (tensor != null) {
-            state.put(PREFIX + key, tensor);
+            state.put(PREFIX + key, Ranks.whole(place.shard(), tensor));
           }
         });
-    biasKeys.forEach((path, key) -> state.put(PREFIX + key, bias(path)));
+    biasKeys.forEach(
+        (path, key) -> state.put(PREFIX + key, Ranks.whole(biasShard(path), bias(path))));
     return state;
   }
 
   private Tensor bias(String path) {
-    return Objects.requireNonNull(biases.get(path), path);
+    return BaseBiases.bias(Objects.requireNonNull(biased.get(path), path));
+  }
+
+  private @Nullable Shard biasShard(String path) {
+    Partition partition = Objects.requireNonNull(biased.get(path), path).partition();
+    return partition == null ? null : partition.bias();
   }
 
   /** First values of what the start took out of the base, by their full key. */
@@ -105,7 +117,7 @@ final class AdapterTensors {
         (key, place) -> {
           Tensor first = place.adapter().initial().get(place.name());
           if (first != null) {
-            initial.put(PREFIX + key, first);
+            initial.put(PREFIX + key, Ranks.whole(place.shard(), first));
           }
         });
     return initial;
@@ -186,18 +198,21 @@ final class AdapterTensors {
             shown(place.path(), fit).put(place.name(), tensor);
             return;
           }
-          Tensor shaped = shaping.shaped(place.adapter(), place.name(), tensor);
+          Tensor part = Ranks.part(place.shard(), tensor);
+          Tensor shaped =
+              part == null ? null : shaping.shaped(place.adapter(), place.name(), part);
           if (shaped != null) {
             fit.of(place.path()).put(place.name(), shaped);
           } else {
             Tensor own = place.adapter().state().get(place.name());
-            fit.mismatched.put(PREFIX + key, mismatch(place.path(), place.name(), tensor, own));
+            fit.mismatched.put(
+                PREFIX + key, mismatch(place.path(), place.name(), tensor, own, place.shard()));
             fit.incomplete.add(place.path());
           }
         });
     fit.shown.forEach((path, tensors) -> agree(path, tensors, fit, shaping));
     biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
-    bases.forEach((path, layer) -> fitEmbedding(path, layer.originalWeight(), left, fit));
+    bases.forEach((path, layer) -> fitEmbedding(path, layer, left, fit));
     left.keySet().forEach(key -> fit.unexpected.add(PREFIX + key));
     return fit;
   }
@@ -254,32 +269,45 @@ final class AdapterTensors {
     }
     if (tensor == null) {
       fit.missing.add(PREFIX + biasKeys.get(path));
-    } else if (!Arrays.equals(shape(tensor), shape(bias(path)))) {
+      return;
+    }
+    Tensor part = Ranks.part(biasShard(path), tensor);
+    if (part == null || !Arrays.equals(shape(part), shape(bias(path)))) {
       fit.mismatched.put(
-          PREFIX + biasKeys.get(path), mismatch(path, "the bias", tensor, bias(path)));
+          PREFIX + biasKeys.get(path),
+          mismatch(path, "the bias", tensor, bias(path), biasShard(path)));
     } else {
-      fit.biases.put(path, tensor);
+      fit.biases.put(path, part);
     }
   }
 
-  private void fitEmbedding(String path, Tensor own, Map<String, Tensor> left, Fit fit) {
+  private void fitEmbedding(String path, Adaptable layer, Map<String, Tensor> left, Fit fit) {
+    Tensor own = layer.originalWeight();
+    Shard shard = Ranks.ofWeight(layer);
     for (String key : List.of(path + ".base_layer.weight", path + ".weight")) {
       Tensor weight = left.remove(key);
-      if (weight != null && !Arrays.equals(shape(weight), shape(own))) {
-        fit.mismatched.put(PREFIX + key, mismatch(path, "the base's weight", weight, own));
-      } else if (weight != null) {
-        fit.embeddings.put(path, weight);
+      if (weight == null) {
+        continue;
+      }
+      Tensor part = Ranks.part(shard, weight);
+      if (part == null || !Arrays.equals(shape(part), shape(own))) {
+        fit.mismatched.put(PREFIX + key, mismatch(path, "the base's weight", weight, own, shard));
+      } else {
+        fit.embeddings.put(path, part);
       }
     }
   }
 
-  private static String mismatch(String path, String name, Tensor inFile, @Nullable Tensor here) {
+  private static String mismatch(
+      String path, String name, Tensor inFile, @Nullable Tensor here, @Nullable Shard shard) {
     return "%s: %s is %s in the file but %s here"
         .formatted(
             path,
             name,
             Arrays.toString(shape(inFile)),
-            here == null ? "absent" : Arrays.toString(shape(here)));
+            here == null
+                ? "absent"
+                : Arrays.toString(shard == null ? shape(here) : shard.wholeShape(shape(here))));
   }
 
   private @Nullable String find(String key, Place place, Map<String, Tensor> left) {

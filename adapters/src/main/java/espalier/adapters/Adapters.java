@@ -2,6 +2,7 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Collective;
 import espalier.nn.Layer;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -77,6 +78,11 @@ public final class Adapters {
   /** What is known of the model. */
   public ModelFacts facts() {
     return set.facts();
+  }
+
+  /** Those who compute the model together, or null if this process does it alone. */
+  public @Nullable Collective ranks() {
+    return set.ranks();
   }
 
   // ---- attaching
@@ -523,7 +529,11 @@ public final class Adapters {
     return state(name, SaveEmbeddings.AUTO);
   }
 
-  /** The tensors of an adapter by their key in its file; handles stay owned by the layers. */
+  /**
+   * The tensors of an adapter by their key in its file; handles stay owned by the layers. Where
+   * several ranks compute the model, all of them must ask, and what is split is put together in the
+   * caller's scope.
+   */
   public Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
     return tensors.state(name, embeddings);
   }

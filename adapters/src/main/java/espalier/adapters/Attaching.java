@@ -124,6 +124,7 @@ final class Attaching implements AutoCloseable {
 
   private Adapter create(String path, Adaptable layer, InitSource init) {
     try (var _ = new PointerScope()) {
+      Ranks.require(config, layer, path);
       Adapter leader = leader(path);
       if (leader != null) {
         String leaderPath = Objects.requireNonNull(resolution.leaders().get(path));
@@ -132,6 +133,7 @@ final class Attaching implements AutoCloseable {
       AdapterFactory factory = factories.getOrDefault(layer.getClass(), AdapterConfig::create);
       Adapter adapter = factory.create(config, layer, path, init.of(name, path));
       adapter.to(dtype(layer));
+      Ranks.agree(adapter);
       return adapter;
     }
   }

@@ -43,12 +43,18 @@ final class BaseBiases implements AutoCloseable {
     }
   }
 
-  private static Tensor bias(Adaptable layer) {
+  /** The bias of a layer that has one, as it was before anything was merged. */
+  static Tensor bias(Adaptable layer) {
     @Nullable Tensor bias = layer.adapters().originalBias();
     if (bias == null) {
       throw new IllegalStateException("the layer has lost its bias");
     }
     return bias;
+  }
+
+  /** The layers whose biases train, by path. */
+  Map<String, Adaptable> layers() {
+    return layers;
   }
 
   /** The trained biases by the path of their layer. */

@@ -67,8 +67,7 @@ final class Joining {
       }
       AdapterTensors.Fit fit = null;
       if (saved != null) {
-        var tensors =
-            new AdapterTensors(entry, attaching.made(), BaseBiases.present(biased), _ -> true);
+        var tensors = new AdapterTensors(entry, attaching.made(), biased, _ -> true);
         fit = Loading.fill(attaching, tensors, saved.tensors(), saved.options(), set.embeddings());
       }
       warnings.addAll(attaching.warnings());

@@ -145,7 +145,7 @@ final class Merging {
               return;
             }
             merges.put(path, merge);
-            if (safe && !merge.finite()) {
+            if (safe && !Ranks.all(layer, merge.finite())) {
               throw new NotFiniteException(
                   "%s: merging %s gives entries that are not finite; nothing was merged"
                       .formatted(path, names));

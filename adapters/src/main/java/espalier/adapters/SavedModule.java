@@ -5,6 +5,8 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
+import espalier.nn.Partition;
+import espalier.nn.Shard;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
@@ -67,7 +69,24 @@ public sealed class SavedModule extends Adapter permits FollowingModule {
 
   @Override
   public final Tensor first(Tensor x) {
-    return layer.base(x, stored(weight()), bias);
+    Partition partition = layer.partition();
+    Tensor own = stored(weight());
+    return layer.base(x, partition == null ? own : partition.trained(own), bias);
+  }
+
+  @Override
+  public @Nullable Shard shard(String name) {
+    Partition partition = layer.partition();
+    if (partition == null) {
+      return null;
+    }
+    Shard ofWeight = partition.weight();
+    boolean turned = layer instanceof Linear linear && linear.transposed();
+    return name.equals("bias")
+        ? partition.bias()
+        : ofWeight != null && turned
+            ? new Shard(ofWeight.ranks(), 1 - ofWeight.dimension())
+            : ofWeight;
   }
 
   @Override

@@ -7,6 +7,7 @@ import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.nn.Collective;
 import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -160,7 +161,8 @@ public final class AdapterFiles {
   }
 
   /**
-   * Saves one adapter of a model as a folder.
+   * Saves one adapter of a model as a folder. Where several ranks compute the model, all of them
+   * must call this, and rank 0 writes what one rank alone would write.
    *
    * @param start what becomes of a start that took something out of the base; where it can not be
    *     repeated and is not converted, its first values are saved under {@code initial}
@@ -168,7 +170,13 @@ public final class AdapterFiles {
   public static void save(
       Adapters adapters, String name, Path folder, AdapterCatalog catalog, SaveStart start) {
     try (var _ = Scope.open()) {
-      write(adapters.contents(name, start), folder, catalog);
+      AdapterContents contents = adapters.contents(name, start);
+      Collective ranks = adapters.ranks();
+      if (ranks == null) {
+        write(contents, folder, catalog);
+      } else {
+        ranks.first(() -> write(contents, folder, catalog));
+      }
     }
   }
 

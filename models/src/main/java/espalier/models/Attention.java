@@ -78,13 +78,13 @@ final class Attention {
     Tensor values;
     if (fused != null) {
       Tensor all = fused.forward(x);
-      queries = heads(all.narrow(-1, 0, width), spec.heads());
-      keys = heads(all.narrow(-1, width, width), spec.kvHeads());
-      values = heads(all.narrow(-1, 2 * width, width), spec.kvHeads());
+      queries = heads(all.narrow(-1, 0, width));
+      keys = heads(all.narrow(-1, width, width));
+      values = heads(all.narrow(-1, 2 * width, width));
     } else {
-      queries = heads(forward(q, x), spec.heads());
-      keys = heads(forward(k, x), spec.kvHeads());
-      values = heads(forward(v, x), spec.kvHeads());
+      queries = heads(forward(q, x));
+      keys = heads(forward(k, x));
+      values = heads(forward(v, x));
     }
     if (qNorm != null && kNorm != null) {
       queries = qNorm.forward(queries);
@@ -114,7 +114,7 @@ final class Attention {
 
   /** Attends to an encoder's states: x [B, T, hidden] to the same shape. */
   Tensor toMemory(Tensor x, StackInputs.Memory memory, @Nullable KvCache cache, int layer) {
-    Tensor queries = heads(forward(q, x), spec.heads()).transpose(1, 2);
+    Tensor queries = heads(forward(q, x)).transpose(1, 2);
     KvCache.Entry kept = cache == null ? null : cache.across(layer);
     if (kept != null) {
       return out(attend(queries, kept.k(), kept.v(), memory.mask()));
@@ -123,8 +123,8 @@ final class Attention {
     if (states == null) {
       throw new IllegalStateException("there are neither an encoder's states nor their keys");
     }
-    Tensor keys = heads(forward(k, states), spec.kvHeads()).transpose(1, 2);
-    Tensor values = heads(forward(v, states), spec.kvHeads()).transpose(1, 2);
+    Tensor keys = heads(forward(k, states)).transpose(1, 2);
+    Tensor values = heads(forward(v, states)).transpose(1, 2);
     if (cache != null) {
       cache.keepAcross(layer, keys.contiguous(), values.contiguous());
     }
@@ -138,9 +138,9 @@ final class Attention {
     return projection.forward(x);
   }
 
-  /** [B, T, n * headDim] to [B, T, n, headDim]. */
-  private Tensor heads(Tensor x, long n) {
-    return x.reshape(x.size(0), x.size(1), n, spec.headDim());
+  /** [B, T, n * headDim] to [B, T, n, headDim]; a rank of several has some of the heads only. */
+  private Tensor heads(Tensor x) {
+    return x.reshape(x.size(0), x.size(1), -1, spec.headDim());
   }
 
   private Tensor out(Tensor y) {

@@ -80,6 +80,11 @@ final class Decoder extends Model {
   }
 
   @Override
+  List<Stack> stacks() {
+    return List.of(stack);
+  }
+
+  @Override
   public List<String> pathsOfBlocks() {
     return List.of(stack.spec().names().get(Part.BLOCKS));
   }

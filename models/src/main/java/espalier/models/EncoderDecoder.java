@@ -130,6 +130,11 @@ public final class EncoderDecoder extends Model {
   }
 
   @Override
+  List<Stack> stacks() {
+    return List.of(encoder, decoder);
+  }
+
+  @Override
   public List<String> pathsOfBlocks() {
     return List.of(
         encoder.spec().names().get(Part.BLOCKS), decoder.spec().names().get(Part.BLOCKS));

@@ -3,10 +3,13 @@ package espalier.models;
 import espalier.nn.Adaptable;
 import espalier.nn.ForwardLock;
 import espalier.nn.Layer;
+import espalier.nn.ParallelStyle;
 import espalier.nn.Replicable;
 import espalier.nn.Steady;
 import espalier.nn.TokenIds;
+import espalier.nn.parallel.ParallelPlan;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -153,6 +156,25 @@ public abstract class Model extends Layer implements Replicable, Steady {
   public Optional<String> classificationHead() {
     return Optional.empty();
   }
+
+  /**
+   * The usual way to split this architecture over ranks: attention by heads, feed-forwards by their
+   * inner width, the output head by the vocabulary where that is a multiple of the ranks. The token
+   * embedding stays whole; {@code with(path, EMBEDDING_ROW)} splits it too.
+   *
+   * @throws IllegalArgumentException if the heads can not be dealt to so many ranks
+   */
+  public final ParallelPlan parallelPlan(int ranks) {
+    var styles = new LinkedHashMap<String, ParallelStyle>();
+    stacks().forEach(stack -> styles.putAll(stack.styles(ranks)));
+    outputHead()
+        .filter(_ -> config.vocabulary() % ranks == 0)
+        .ifPresent(path -> styles.put(path, ParallelStyle.COLUMN_GATHERED));
+    return new ParallelPlan(styles);
+  }
+
+  /** The lists of blocks. */
+  abstract List<Stack> stacks();
 
   /** The path of the token embedding. */
   public abstract Optional<String> inputEmbedding();

@@ -83,6 +83,11 @@ final class SequenceClassifier extends Model {
   }
 
   @Override
+  List<Stack> stacks() {
+    return List.of(stack);
+  }
+
+  @Override
   public List<String> pathsOfBlocks() {
     return List.of(stack.spec().names().get(Part.BLOCKS));
   }

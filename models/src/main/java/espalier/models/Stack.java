@@ -8,6 +8,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Embedding;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
+import espalier.nn.ParallelStyle;
 import espalier.nn.Recompute;
 import espalier.nn.Replicable;
 import espalier.nn.Scope;
@@ -98,6 +99,47 @@ final class Stack {
 
   int depth() {
     return blocks.size();
+  }
+
+  /**
+   * How the blocks are split over ranks: what widens along its outputs, what narrows again along
+   * its inputs. Attention stays whole where its heads can not be told apart by a part of a weight:
+   * where one weight gives queries, keys and values, or a table gives each head a bias.
+   */
+  Map<String, ParallelStyle> styles(int ranks) {
+    var styles = new LinkedHashMap<String, ParallelStyle>();
+    boolean heads =
+        !spec.blockNames().has(Part.QKV) && !(spec.position() instanceof Position.Relative);
+    for (int i = 0; i < blocks.size(); i++) {
+      AttentionSpec attention = blocks.get(i).spec().attention();
+      if (heads && (attention.heads() % ranks != 0 || attention.kvHeads() % ranks != 0)) {
+        throw new IllegalArgumentException(
+            "the model has %d heads and %d key heads, which can not be dealt to %d ranks; take a divisor of both"
+                .formatted(attention.heads(), attention.kvHeads(), ranks));
+      }
+      String block = spec.names().get(Part.BLOCKS) + "." + i + ".";
+      String within = i + ".";
+      spec.blockNames()
+          .forEach(
+              (part, name) -> {
+                ParallelStyle style = style(part, heads);
+                if (style != null && list.find(within + name) instanceof Adaptable) {
+                  styles.put(block + name, style);
+                }
+              });
+    }
+    return styles;
+  }
+
+  private static @Nullable ParallelStyle style(Part part, boolean heads) {
+    return switch (part) {
+      case Q, K, V -> heads ? ParallelStyle.COLUMN : null;
+      case O -> heads ? ParallelStyle.ROW : null;
+      case Q_NORM, K_NORM -> heads ? ParallelStyle.REPLICATED_SUMMED : null;
+      case GATE, UP -> ParallelStyle.COLUMN;
+      case DOWN -> ParallelStyle.ROW;
+      default -> null;
+    };
   }
 
   Embedding tokens() {

@@ -1,6 +1,8 @@
 package espalier.nn;
 
 import java.util.List;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -16,6 +18,7 @@ public abstract class Adaptable extends Layer {
 
   private final AdapterStack adapters = new AdapterStack(this);
   private @Nullable LayerObserver observer;
+  private @Nullable Partition partition;
 
   /**
    * The layer's weight in its logical shape; after merging, the merged weight. Not to be written,
@@ -88,6 +91,44 @@ public abstract class Adaptable extends Layer {
   /** Layers below this one that get an adapter whenever it does, by their path from here. */
   public List<String> partners() {
     return List.of();
+  }
+
+  /** This layer's place in a model that several ranks compute together; null where one does. */
+  public final @Nullable Partition partition() {
+    return partition;
+  }
+
+  /**
+   * Keeps of the weight and the bias what belongs to this rank. No adapter may be there yet.
+   *
+   * @param twin a layer that shares this one's weight and was split alike before, so that they
+   *     share the part too; or null
+   * @throws IllegalStateException if the layer is split already or has adapters
+   */
+  public final void split(Partition by, @Nullable Adaptable twin) {
+    if (partition != null || !adapters.all().isEmpty()) {
+      throw new IllegalStateException(
+          "this %s %s; split a model once, before adapters come"
+              .formatted(typeName(), partition != null ? "is split already" : "has adapters"));
+    }
+    Shard ofWeight = by.weight();
+    if (ofWeight != null) {
+      try (var _ = new PointerScope();
+          var _ = new NoGradGuard()) {
+        replaceWeight(twin == null ? laidOut(ofWeight.of(weight())) : twin.weight());
+        Tensor bias = bias();
+        Shard ofBias = by.bias();
+        if (bias != null && ofBias != null) {
+          replaceBias(ofBias.of(bias));
+        }
+      }
+    }
+    partition = by;
+  }
+
+  /** A part of the weight in its logical shape, with the layout that the layer keeps it in. */
+  Tensor laidOut(Tensor slice) {
+    return slice;
   }
 
   /** The dtype of the weight, in which the layer computes. */

@@ -174,6 +174,14 @@ public abstract class Adapter extends Layer {
     return Collections.unmodifiableMap(all);
   }
 
+  /**
+   * How a tensor of {@link #state()} is split over the ranks that compute the model, or null where
+   * each rank has all of it. A file always holds the whole.
+   */
+  public @Nullable Shard shard(String name) {
+    return null;
+  }
+
   /** Tensors that are saved with the adapter but never trained. */
   public final Map<String, Tensor> constants() {
     return Collections.unmodifiableMap(constants);

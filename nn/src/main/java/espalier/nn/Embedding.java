@@ -32,12 +32,12 @@ public final class Embedding extends Adaptable {
     this.scale = scale;
   }
 
-  /** Rows of the table. */
+  /** Rows of the table; where the layer is split, of those that this rank has. */
   public long vocabulary() {
     return weight.size(0);
   }
 
-  /** Columns of the table. */
+  /** Columns of the table; where the layer is split, of those that this rank has. */
   public long width() {
     return weight.size(1);
   }
@@ -82,9 +82,19 @@ public final class Embedding extends Adaptable {
         : rows.mul(scalar_tensor(new Scalar(scale)).to(rows.scalar_type().intern()));
   }
 
-  /** Rows of another table with this embedding's padding rule: [...] to [..., width]. */
+  /**
+   * Rows of another table with this embedding's padding rule: [...] to [..., width]. Where the
+   * layer is split, the table is split likewise.
+   */
   public Tensor lookup(Tensor ids, Tensor table) {
-    return embedding(table, ids, paddingIndex, false, false);
+    Partition partition = partition();
+    return partition == null
+        ? rows(ids, table, paddingIndex)
+        : partition.lookup(ids, table, paddingIndex, Embedding::rows);
+  }
+
+  private static Tensor rows(Tensor ids, Tensor table, long padding) {
+    return embedding(table, ids, padding, false, false);
   }
 
   @Override

@@ -2,6 +2,7 @@ package espalier.nn;
 
 import static org.bytedeco.pytorch.global.torch.linear;
 
+import java.util.function.BinaryOperator;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
@@ -42,12 +43,12 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
     return new Linear(weights.get("weight"), weights.find("bias"));
   }
 
-  /** Number of input features. */
+  /** Number of input features; where the layer is split, of those that this rank has. */
   public long in() {
     return weight.size(1);
   }
 
-  /** Number of output features. */
+  /** Number of output features; where the layer is split, of those that this rank has. */
   public long out() {
     return weight.size(0);
   }
@@ -92,6 +93,29 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
 
   @Override
   public final Tensor base(Tensor x, Tensor w, @Nullable Tensor b) {
+    Partition partition = partition();
+    return partition == null
+        ? local(x, w, b)
+        : partition.linear(x, b, (in, bias) -> local(in, w, bias));
+  }
+
+  /**
+   * The layer's output with something in it that each rank has a part of, before the ranks exchange
+   * what they have: so it goes along at no cost.
+   *
+   * @param x [T, in]
+   * @param part from the input and the output as this rank has them to the output with the part in
+   *     it, without the layer's bias where the ranks sum
+   */
+  public final Tensor joined(Tensor x, BinaryOperator<Tensor> part) {
+    Partition partition = partition();
+    Tensor w = weight();
+    return partition == null
+        ? part.apply(x, local(x, w, bias))
+        : partition.linear(x, bias, (in, b) -> part.apply(in, local(in, w, b)));
+  }
+
+  private static Tensor local(Tensor x, Tensor w, @Nullable Tensor b) {
     if (oneRow(x, w)) {
       // A decoded token. libtorch hands one row to a matrix product, which was measured three times
       // slower here than the matrix-vector product, and that reads the weight at full speed.

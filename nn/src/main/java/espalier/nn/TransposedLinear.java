@@ -53,6 +53,11 @@ public final class TransposedLinear extends Linear {
   }
 
   @Override
+  Tensor laidOut(Tensor slice) {
+    return slice.t().contiguous().t();
+  }
+
+  @Override
   void replaceWeight(Tensor w) {
     super.replaceWeight(w.t());
   }

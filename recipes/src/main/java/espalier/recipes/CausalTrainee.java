@@ -71,6 +71,7 @@ public final class CausalTrainee implements Trainee {
             && head.bias() == null
             && head.adapters().inForce().isEmpty()
             && !head.observed()
+            && head.partition() == null // else this rank may have a part of it only
             && !head.weight().requires_grad()
         ? head.weight()
         : null;

@@ -16,8 +16,24 @@ final class BlockDiagonal {
 
   private BlockDiagonal() {}
 
+  /** Which factor is in blocks. */
+  enum Factor {
+    A,
+    B,
+    NEITHER
+  }
+
   static LoraLinear create(
       LoraConfig config, LoraVariant.Bdlora settings, Linear layer, String path, Init init) {
+    return switch (factor(config, settings, path)) {
+      case A -> new BlockDiagonalA(config, layer, path, init, settings.blocks());
+      case B -> new BlockDiagonalB(config, layer, path, init, settings.blocks());
+      case NEITHER -> new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
+    };
+  }
+
+  /** Which factor is in blocks at a path. */
+  static Factor factor(LoraConfig config, LoraVariant.Bdlora settings, String path) {
     boolean inA = names(settings.a(), path);
     boolean inB = names(settings.b(), path);
     if (inA && inB) {
@@ -26,21 +42,21 @@ final class BlockDiagonal {
               .formatted(path, settings.a(), settings.b()));
     }
     if (inA) {
-      return new BlockDiagonalA(config, layer, path, init, settings.blocks());
+      return Factor.A;
     }
     if (inB && config.loraBias()) {
       throw new ConfigException(
           "%s has a block-diagonal B, which has no bias; turn lora_bias off".formatted(path));
     }
     if (inB) {
-      return new BlockDiagonalB(config, layer, path, init, settings.blocks());
+      return Factor.B;
     }
     if (settings.strict()) {
       throw new ConfigException(
           "%s is in neither target_modules_bd_a nor target_modules_bd_b of use_bdlora; name it, or set match_strict to false for plain LoRA there"
               .formatted(path));
     }
-    return new LoraLinear(config, layer, path, LoraStart.of(config, layer, path, init));
+    return Factor.NEITHER;
   }
 
   private static boolean names(@Nullable List<String> parts, String path) {

@@ -17,8 +17,8 @@ public final class BlockDiagonalA extends LoraLinear {
     this.blocks = blocks;
   }
 
-  private static LoraFactors factors(
-      LoraConfig config, Linear layer, String path, Init init, int blocks) {
+  /** First factors: A in blocks, B plain. */
+  static LoraFactors factors(LoraConfig config, Linear layer, String path, Init init, int blocks) {
     int r = config.rankAt(path);
     Blocks.require(layer.in(), "inputs", blocks, path);
     Blocks.require(r, "r", blocks, path);

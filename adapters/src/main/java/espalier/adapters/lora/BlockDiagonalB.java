@@ -18,8 +18,8 @@ public final class BlockDiagonalB extends LoraLinear {
     this.blocks = blocks;
   }
 
-  private static LoraFactors factors(
-      LoraConfig config, Linear layer, String path, Init init, int blocks) {
+  /** First factors: A plain, B in blocks. */
+  static LoraFactors factors(LoraConfig config, Linear layer, String path, Init init, int blocks) {
     int r = config.rankAt(path);
     Blocks.require(layer.out(), "outputs", blocks, path);
     Blocks.require(r, "r", blocks, path);

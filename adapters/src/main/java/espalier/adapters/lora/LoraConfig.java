@@ -151,6 +151,11 @@ public record LoraConfig(
   }
 
   @Override
+  public boolean knowsShards() {
+    return true;
+  }
+
+  @Override
   public boolean unrepeatableStart() {
     return init.unrepeatable();
   }
@@ -194,6 +199,9 @@ public record LoraConfig(
     }
     if (layer instanceof Embedding && dropout > 0) {
       warnings.add("lora_dropout has no effect on an embedding");
+    }
+    if (ParallelLayers.leavesWhole(this, layer)) {
+      warnings.add(ParallelLayers.whole(layer));
     }
     if (init instanceof LoraInit.Loftq && scalingAt("") != 1) {
       warnings.add(

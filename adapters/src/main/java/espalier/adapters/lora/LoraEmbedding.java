@@ -14,9 +14,12 @@ public class LoraEmbedding extends Adapter {
   private final Tensor b; // [D, r]
 
   LoraEmbedding(LoraConfig config, Embedding layer, String path, Init init) {
+    this(config, layer, path, LoraStart.of(config, layer, path, init));
+  }
+
+  LoraEmbedding(LoraConfig config, Embedding layer, String path, LoraFactors factors) {
     this.layer = layer;
     scaling = config.scalingAt(path);
-    LoraFactors factors = LoraStart.of(config, layer, path, init);
     a = parameter("lora_embedding_A", factors.a());
     b =
         factors.frozenB()

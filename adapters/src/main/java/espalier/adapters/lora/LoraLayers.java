@@ -8,6 +8,7 @@ import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import espalier.nn.Partition;
 
 /** The class that serves a variant on a kind of layer. */
 final class LoraLayers {
@@ -16,6 +17,10 @@ final class LoraLayers {
 
   static Adapter create(LoraConfig config, Adaptable layer, String path, Init init) {
     LoraSupport.require(config, layer, path);
+    Partition partition = layer.partition();
+    if (partition != null && partition.splits()) {
+      return ParallelLayers.create(config, layer, path, init, partition);
+    }
     return switch (layer) {
       case AttentionProjection projection -> onAttention(config, projection, path, init);
       case Linear linear -> onLinear(config, linear, path, init);

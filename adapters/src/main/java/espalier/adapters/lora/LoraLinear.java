@@ -5,6 +5,7 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
 import espalier.nn.Linear;
+import espalier.nn.Partition;
 import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
@@ -63,7 +64,19 @@ public class LoraLinear extends Adapter {
   public final @Nullable Tensor takenOut() {
     Tensor firstA = initial.get("lora_A.weight");
     Tensor firstB = initial.get("lora_B.weight");
-    return firstA == null || firstB == null ? null : times(firstB.matmul(firstA), scaling);
+    return firstA == null || firstB == null
+        ? null
+        : times(ofOutputs(firstB).matmul(ofInputs(firstA)), scaling);
+  }
+
+  /** The columns of an A for the inputs that this rank's part of the weight has. */
+  Tensor ofInputs(Tensor a) {
+    return a;
+  }
+
+  /** The rows of a B, or of its bias, for the outputs that this rank's part of the weight has. */
+  Tensor ofOutputs(Tensor b) {
+    return b;
   }
 
   @Override
@@ -124,7 +137,11 @@ public class LoraLinear extends Adapter {
 
   /** The input of the branch: x, or in training what dropout leaves of it. */
   final Tensor dropped(Tensor rows) {
-    return dropping() ? dropout(rows, dropout, true) : rows;
+    if (!dropping()) {
+      return rows;
+    }
+    Partition partition = layer.partition();
+    return partition == null ? dropout(rows, dropout, true) : partition.dropout(rows, dropout);
   }
 
   /** Whether the branch sees another input than the base. */
@@ -139,12 +156,12 @@ public class LoraLinear extends Adapter {
 
   /** A as the matrix [r, in] that merging multiplies by. */
   Tensor wideA() {
-    return wide(a);
+    return ofInputs(wide(a));
   }
 
   /** B as the matrix [out, r] that merging multiplies by. */
   Tensor wideB() {
-    return wide(b);
+    return ofOutputs(wide(b));
   }
 
   /** x Fᵀ in the dtype of x. The factor is cast and not x: it is small and x is not. */
@@ -191,7 +208,7 @@ public class LoraLinear extends Adapter {
 
   @Override
   public @Nullable Tensor deltaBias() {
-    return bias == null ? null : times(wide(bias), scaling());
+    return bias == null ? null : times(ofOutputs(wide(bias)), scaling());
   }
 
   @Override
@@ -215,7 +232,7 @@ public class LoraLinear extends Adapter {
   }
 
   /** Rows [n, out] in the shape of x but for its last dimension. */
-  final Tensor shaped(Tensor rows, Tensor x) {
+  static Tensor shaped(Tensor rows, Tensor x) {
     if (x.dim() == 2) {
       return rows;
     }
@@ -223,7 +240,7 @@ public class LoraLinear extends Adapter {
     for (int i = 0; i < shape.length; i++) {
       shape[i] = x.size(i);
     }
-    shape[shape.length - 1] = layer.out();
+    shape[shape.length - 1] = rows.size(1);
     return rows.view(shape);
   }
 }

@@ -10,6 +10,8 @@ import espalier.checkpoints.gguf.GgufModel;
 import espalier.checkpoints.gguf.GgufTokenizer;
 import espalier.models.Families;
 import espalier.models.Model;
+import espalier.nn.Adaptable;
+import espalier.nn.Layer;
 import espalier.nn.Native;
 import espalier.nn.Weights;
 import espalier.text.Tokenizer;
@@ -113,6 +115,11 @@ record ModelParts(
   }
 
   void save(Path folder, @Nullable ScalarType dtype) {
+    if (model.layers().values().stream().anyMatch(ModelParts::isPart)) {
+      throw new IllegalStateException(
+          "this rank has a part of the model only and can not save it; save the adapter, and merge"
+              + " it in a process that has the whole model");
+    }
     try {
       Files.createDirectories(folder);
     } catch (IOException e) {
@@ -147,6 +154,12 @@ record ModelParts(
         throw new CheckpointException("%s can not be read: %s".formatted(generation, e), e);
       }
     }
+  }
+
+  private static boolean isPart(Layer layer) {
+    return layer instanceof Adaptable adaptable
+        && adaptable.partition() != null
+        && adaptable.partition().splits();
   }
 
   private static String dtypeName(ScalarType dtype) {

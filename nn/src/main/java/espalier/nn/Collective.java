@@ -1,0 +1,80 @@
+package espalier.nn;
+
+import static org.bytedeco.pytorch.global.torch.zeros;
+
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+
+/**
+ * Ranks that compute one model together, as one of them sees it. Every rank must call the same
+ * operations in the same order with tensors of the same shape and dtype; a rank that waits in vain
+ * gets an error.
+ */
+public interface Collective extends AutoCloseable {
+
+  /** The number of this rank, from 0. */
+  int rank();
+
+  /** How many ranks there are. */
+  int size();
+
+  /**
+   * Replaces a tensor by the sum of those of all ranks, which has the same bits on each of them.
+   *
+   * @param tensor of any shape; autograd does not see that it is written to
+   */
+  void sum(Tensor tensor);
+
+  /** Replaces a tensor by that of rank 0. */
+  void broadcast(Tensor tensor);
+
+  /**
+   * The tensors of all ranks.
+   *
+   * @param part [...]
+   * @return [ranks, ...] in the order of the ranks, in the caller's scope
+   */
+  Tensor gather(Tensor part);
+
+  /**
+   * Has rank 0 do something, such as writing a file, while the others wait for it.
+   *
+   * @throws IllegalStateException on the others if rank 0 failed
+   */
+  default void first(Runnable body) {
+    try (var _ = new PointerScope()) {
+      Tensor failed = zeros(1);
+      try {
+        if (rank() == 0) {
+          body.run();
+        }
+      } catch (RuntimeException | Error e) {
+        failed.fill_(new Scalar(1));
+        throw e;
+      } finally {
+        sum(failed);
+      }
+      if (failed.item_float() > 0) {
+        throw new IllegalStateException(
+            "rank %d waited for rank 0, which failed; its own error says why".formatted(rank()));
+      }
+    }
+  }
+
+  /** Whether something holds on every rank. */
+  default boolean all(boolean here) {
+    try (var _ = new PointerScope()) {
+      Tensor missing = zeros(1);
+      if (!here) {
+        missing.fill_(new Scalar(1));
+      }
+      sum(missing);
+      return missing.item_float() == 0;
+    }
+  }
+
+  /** Leaves the others; their next operation fails. */
+  @Override
+  void close();
+}
