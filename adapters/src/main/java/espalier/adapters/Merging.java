@@ -78,10 +78,13 @@ final class Merging {
       layers.forEach(
           (path, layer) -> {
             Merge merge = prepare.apply(layer.adapters(), names);
-            if (merge == null) {
-              return;
+            if (merge != null) {
+              merges.put(path, merge);
             }
-            merges.put(path, merge);
+          });
+      Merge.write(merges.values());
+      merges.forEach(
+          (path, merge) -> {
             if (safe && !merge.finite()) {
               throw new NotFiniteException(
                   "%s: merging %s gives entries that are not finite; nothing was merged"
