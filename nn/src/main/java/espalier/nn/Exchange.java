@@ -22,7 +22,7 @@ final class Exchange {
   private static final long BLOCK = 1 << 16;
 
   /** Entries to write from which on a second thread is worth waking. */
-  private static final long WORTH_A_THREAD = 1 << 15;
+  private static final long WORTH_A_THREAD = 1 << 17;
 
   private final Tensor weight;
   private final List<Patch> leaving; // the last one in is the first one out

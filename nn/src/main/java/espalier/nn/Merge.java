@@ -78,7 +78,10 @@ public final class Merge implements AutoCloseable {
     Tensor into = weight == null ? layer.presentWeight() : weight;
     for (String name : names) {
       Adapter adapter = stack.get(name);
-      written.add(Patch.of(adapter, Objects.requireNonNull(adapter.entries()), into));
+      Entries entries = Objects.requireNonNull(adapter.entries());
+      boolean bare = inPlace && instead && written.isEmpty(); // it will stand below all others
+      Patch resting = bare ? weights.resting(adapter, entries, into) : null;
+      written.add(resting != null ? resting : Patch.of(adapter, entries, into, bare));
     }
     List<Patch> leaving = inPlace && instead ? weights.patches().reversed() : List.of();
     exchange = new Exchange(into, leaving, written);
@@ -155,7 +158,7 @@ public final class Merge implements AutoCloseable {
       if (exchange != null && weight == null) {
         exchange.revert();
       }
-      written.forEach(Patch::close);
+      written.stream().filter(patch -> !weights.rests(patch)).forEach(Patch::close);
       committed = true;
     }
     if (weight != null) {

@@ -4,6 +4,7 @@ import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * One adapter's entries for a weight, and what stood there before. Patches of one weight are taken
@@ -14,33 +15,47 @@ final class Patch implements AutoCloseable {
   private final Adapter adapter;
   private final Entries entries;
   private final Tensor before; // [K]
+  private final @Nullable Tensor ready; // [K], what is to stand there
   private final long version;
 
   /** Whether {@link #before} was read from the weight. */
   private boolean held;
 
-  /** Whether somebody looked at each entry as it was written, and what was seen. */
+  /** Whether each entry was looked at as it was computed; then {@link #ready} holds them all. */
   private boolean looked;
 
   private volatile boolean finite = true;
 
-  private Patch(Adapter adapter, Entries entries, Tensor before, boolean held) {
+  /** The weight that {@link #before} is of while this patch is not in it: its memory, its state. */
+  private long address;
+
+  private long state;
+
+  private Patch(
+      Adapter adapter, Entries entries, Tensor before, @Nullable Tensor ready, boolean held) {
     this.adapter = adapter;
     this.entries = entries;
     this.before = before;
+    this.ready = ready;
     this.held = held;
     version = entries.values()._version();
   }
 
-  /** A patch for a weight, which is not written yet. */
-  static Patch of(Adapter adapter, Entries entries, Tensor weight) {
-    return new Patch(
-        adapter, entries, Scope.owned(() -> weight.new_empty(entries.positions().size(0))), false);
+  /**
+   * A patch for a weight, which is not written yet.
+   *
+   * @param again whether it is likely to be written more than once, and sums are worth keeping
+   */
+  static Patch of(Adapter adapter, Entries entries, Tensor weight, boolean again) {
+    long count = entries.positions().size(0);
+    Tensor before = Scope.owned(() -> weight.new_empty(count));
+    Tensor ready = again ? Scope.owned(() -> weight.new_empty(count)) : null;
+    return new Patch(adapter, entries, before, ready, false);
   }
 
   /** Writes an adapter's entries into a weight. */
   static Patch write(Adapter adapter, Entries entries, Tensor weight) {
-    Patch patch = of(adapter, entries, weight);
+    Patch patch = of(adapter, entries, weight, false);
     new Exchange(weight, List.of(), List.of(patch)).run();
     return patch;
   }
@@ -52,7 +67,7 @@ final class Patch implements AutoCloseable {
 
   /** The same place in the weight, written again from the adapter's present values. */
   Patch renewed(Entries now, Tensor weight) {
-    var patch = new Patch(adapter, now, before, true);
+    var patch = new Patch(adapter, now, before, null, true);
     new Exchange(weight, List.of(), List.of(patch)).run();
     return patch;
   }
@@ -101,6 +116,15 @@ final class Patch implements AutoCloseable {
     return held;
   }
 
+  @Nullable Tensor ready() {
+    return ready;
+  }
+
+  /** Whether {@link #ready} holds what is to stand in the weight. */
+  boolean made() {
+    return looked;
+  }
+
   /** Says that all entries are written and that each was looked at. */
   void entered() {
     held = true;
@@ -110,6 +134,21 @@ final class Patch implements AutoCloseable {
   /** Says that an entry that was written is not finite. Any thread may say so. */
   void notFinite() {
     finite = false;
+  }
+
+  /** Says that this patch has left a weight that holds nothing else now. */
+  void leftBare(Tensor weight) {
+    address = weight.data_ptr().address();
+    state = weight._version();
+  }
+
+  /** Whether it can be written again as it is, into the bare weight that it left. */
+  boolean fits(Entries now, Tensor weight) {
+    return current(now)
+        && entries.positions().equals(now.positions())
+        && entries.values().equals(now.values())
+        && address == weight.data_ptr().address()
+        && state == weight._version();
   }
 
   /** Whether the adapter's values are still those that were written. */
@@ -130,5 +169,8 @@ final class Patch implements AutoCloseable {
   @Override
   public void close() {
     before.close();
+    if (ready != null) {
+      ready.close();
+    }
   }
 }
