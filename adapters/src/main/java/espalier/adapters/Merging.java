@@ -141,10 +141,14 @@ final class Merging {
             Merge merge =
                 preparation.prepare(
                     layer.adapters(), names, leader == null ? null : merges.get(leader));
-            if (merge == null) {
-              return;
+            if (merge != null) {
+              merges.put(path, merge);
             }
-            merges.put(path, merge);
+          });
+      Merge.write(merges.values());
+      merges.forEach(
+          (path, merge) -> {
+            Adaptable layer = Objects.requireNonNull(layers.get(path));
             if (safe && !Ranks.all(layer, merge.finite())) {
               throw new NotFiniteException(
                   "%s: merging %s gives entries that are not finite; nothing was merged"

@@ -21,8 +21,11 @@ import tools.jackson.databind.node.ObjectNode;
     description = "Measure speed and memory; with --python beside the reference, by turns.",
     footer = {
       "",
-      "Sections: train, ops, generate, growth, packed, start, leak, switch.",
-      "Methods: forward, lora, lora_ckpt, hira."
+      "Sections: train, checkpointing, ops, combine, switch, init, generate, growth (1 to 64",
+      "adapters), packed, start, leak.",
+      "Methods: forward, lora, lora_qv, dora, rslora, pissa, olora, hira, gralora, shira, abba;"
+          + " each",
+      "but forward also as lora_ckpt and so on, with gradient checkpointing."
     })
 final class BenchCommand implements Callable<Integer> {
 
@@ -167,7 +170,7 @@ final class BenchCommand implements Callable<Integer> {
         table.ours(job, ours);
         ObjectNode theirs = BenchPlan.reference(job);
         if (python != null && theirs != null) {
-          ObjectNode result = child(theirs, List.of(python.toString(), reference.toString()));
+          ObjectNode result = theirs(theirs, python);
           failed |= kept(output, result, "reference", round);
           table.reference(job, result);
         }
@@ -178,13 +181,23 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   private ObjectNode ours(ObjectNode job) throws IOException, InterruptedException {
-    return job.path("section").asString().equals("start")
-        ? start(job)
-        : child(job, BenchChild.espalier(List.of("bench")));
+    return isStart(job) ? starts(job, firstToken(job)) : child(job, worker("bench", job));
   }
 
-  private ObjectNode child(ObjectNode job, List<String> program)
-      throws IOException, InterruptedException {
+  private ObjectNode theirs(ObjectNode job, Path program) throws IOException, InterruptedException {
+    List<String> command = worker(List.of(program.toString(), reference.toString()), job);
+    return isStart(job) ? starts(job, command) : child(job, command);
+  }
+
+  private static boolean isStart(ObjectNode job) {
+    return job.path("section").asString().equals("start");
+  }
+
+  private List<String> worker(String ours, ObjectNode job) {
+    return worker(BenchChild.espalier(List.of(ours)), job);
+  }
+
+  private List<String> worker(List<String> program, ObjectNode job) {
     var command = new ArrayList<>(program);
     command.addAll(
         List.of(
@@ -193,26 +206,34 @@ final class BenchCommand implements Callable<Integer> {
             "--model-bf16", bf16.toString(),
             "--data", data.toString(),
             "--threads", String.valueOf(threads)));
+    return command;
+  }
+
+  private ObjectNode child(ObjectNode job, List<String> command)
+      throws IOException, InterruptedException {
     return BenchChild.measure(job, command, Duration.ofSeconds(timeout));
   }
 
-  // What a user waits for: from the start of the process to the end of the first word.
-  private ObjectNode start(ObjectNode job) throws IOException, InterruptedException {
+  private List<String> firstToken(ObjectNode job) {
     String dtype = job.path("dtype").asString();
-    List<String> command =
-        BenchChild.espalier(
-            List.of(
-                "generate",
-                "--model",
-                new BenchInputs(f32, bf16, data, threads).folder(dtype).toString(),
-                "--dtype",
-                dtype,
-                "--threads",
-                String.valueOf(threads),
-                "--prompt",
-                "hi",
-                "--max-new-tokens",
-                "1"));
+    return BenchChild.espalier(
+        List.of(
+            "generate",
+            "--model",
+            new BenchInputs(f32, bf16, data, threads).folder(dtype).toString(),
+            "--dtype",
+            dtype,
+            "--threads",
+            String.valueOf(threads),
+            "--prompt",
+            "hi",
+            "--max-new-tokens",
+            "1"));
+  }
+
+  // What a user waits for: from the start of the process to the end of the first word.
+  private ObjectNode starts(ObjectNode job, List<String> command)
+      throws IOException, InterruptedException {
     ObjectNode result = job.deepCopy();
     var seconds = new ArrayList<Double>();
     for (int i = 0; i < reps; i++) {

@@ -4,6 +4,7 @@ import espalier.adapters.Adapters;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.ModelInputs;
+import espalier.nn.Adapter;
 import espalier.nn.Scope;
 import espalier.text.Tokenizer;
 import espalier.training.Batch;
@@ -168,8 +169,15 @@ final class BenchOperations {
     try (var _ = Scope.open();
         var _ = new NoGradGuard()) {
       for (String name : adapters.names()) {
-        for (Tensor own : adapters.state(name).values()) {
-          own.normal_(0, spread, new GeneratorOptional());
+        for (Adapter adapter : adapters.on(name).values()) {
+          adapter
+              .parameters()
+              .forEach(
+                  (key, own) -> {
+                    if (!key.contains("magnitude")) { // DoRA's lengths are none to start with
+                      own.normal_(0, spread, new GeneratorOptional());
+                    }
+                  });
         }
       }
     }

@@ -1,7 +1,9 @@
 package espalier.cli;
 
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -24,7 +26,33 @@ record BenchPlan(
     int reps) {
 
   static final List<String> SECTIONS =
-      List.of("train", "ops", "generate", "growth", "packed", "start", "leak", "switch");
+      List.of(
+          "train",
+          "checkpointing",
+          "ops",
+          "combine",
+          "switch",
+          "init",
+          "generate",
+          "growth",
+          "packed",
+          "start",
+          "leak");
+
+  /** The starts, and whether one repetition must do. */
+  private static final Map<String, Boolean> STARTS = new LinkedHashMap<>();
+
+  static {
+    STARTS.put("default", false);
+    STARTS.put("orthogonal", false);
+    STARTS.put("olora", false);
+    STARTS.put("pissa_niter_4", false);
+    STARTS.put("pissa", true);
+    STARTS.put("corda", true);
+    STARTS.put("eva", true);
+  }
+
+  private static final int[] WIDTHS = {576, 2048, 4096};
 
   private static final Pattern SHAPE = Pattern.compile("([1-9]\\d{0,5})x([1-9]\\d{0,5})");
   private static final int NEW_TOKENS = 64;
@@ -37,7 +65,7 @@ record BenchPlan(
       known("section", section, SECTIONS);
     }
     for (String method : methods) {
-      known("method", method, BenchMethods.NAMES);
+      known("method", method, BenchMethods.names());
     }
     for (String dtype : dtypes) {
       known("dtype", dtype, List.of("f32", "bf16"));
@@ -66,10 +94,16 @@ record BenchPlan(
     for (String section : sections) {
       for (String dtype : dtypes) {
         switch (section) {
-          case "train" -> train(jobs, dtype);
+          case "train" -> methods.forEach(method -> train(jobs, dtype, method));
+          case "checkpointing" ->
+              methods.stream()
+                  .filter(BenchMethods::isAdapter)
+                  .map(BenchMethods::checkpointing)
+                  .distinct()
+                  .forEach(method -> train(jobs, dtype, method));
           case "ops" -> {
             for (String method : methods) {
-              if (BenchMethods.isAdapter(method) && !method.equals("lora_ckpt")) {
+              if (BenchMethods.isAdapter(method) && !BenchMethods.isCheckpointing(method)) {
                 jobs.add(job("ops", dtype).put("kind", method).put("reps", reps));
               }
             }
@@ -89,7 +123,18 @@ record BenchPlan(
                       .put("steps", PACKED_STEPS)
                       .put("batch", PACKED_EXAMPLES)
                       .put("max_len", EXAMPLE_TOKENS));
-          case "start", "switch" -> jobs.add(job(section, dtype).put("reps", reps));
+          case "combine" -> jobs.add(job("combine", dtype));
+          case "init" ->
+              STARTS.forEach(
+                  (kind, once) ->
+                      jobs.add(job("init", dtype).put("kind", kind).put("reps", once ? 1 : reps)));
+          case "switch" -> {
+            for (int width : WIDTHS) {
+              jobs.add(job("switch", dtype).put("size", width).put("reps", 5 * reps));
+            }
+            jobs.add(job("switch_model", dtype).put("reps", reps));
+          }
+          case "start" -> jobs.add(job(section, dtype).put("reps", reps));
           default ->
               jobs.add(
                   job("leak", dtype)
@@ -103,21 +148,19 @@ record BenchPlan(
     return jobs;
   }
 
-  private void train(List<ObjectNode> jobs, String dtype) {
+  private void train(List<ObjectNode> jobs, String dtype, String method) {
     for (String shape : shapes) {
       Matcher sizes = SHAPE.matcher(shape);
       if (!sizes.matches()) {
         throw new IllegalStateException(shape); // checked above
       }
-      for (String method : methods) {
-        jobs.add(
-            job("train", dtype)
-                .put("method", method)
-                .put("batch", Integer.parseInt(sizes.group(1)))
-                .put("seq", Integer.parseInt(sizes.group(2)))
-                .put("reps", reps)
-                .put("flops", false));
-      }
+      jobs.add(
+          job("train", dtype)
+              .put("method", method)
+              .put("batch", Integer.parseInt(sizes.group(1)))
+              .put("seq", Integer.parseInt(sizes.group(2)))
+              .put("reps", reps)
+              .put("flops", false));
     }
   }
 
@@ -137,7 +180,9 @@ record BenchPlan(
   /** The measurement of the reference that answers to one of ours, or null if there is none. */
   static @Nullable ObjectNode reference(ObjectNode job) {
     return switch (job.path("section").asString()) {
-      case "start", "leak", "switch" -> null;
+      case "leak" -> null;
+      case "train" -> BenchMethods.isInReference(job.path("method").asString()) ? job : null;
+      case "ops" -> BenchMethods.isInReference(job.path("kind").asString()) ? job : null;
       case "packed" -> job.deepCopy().put("section", "quality");
       default -> job;
     };

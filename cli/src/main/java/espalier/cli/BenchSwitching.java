@@ -13,7 +13,9 @@ import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
 import espalier.recipes.BaseDtype;
+import java.util.ArrayList;
 import java.util.List;
+import java.util.function.IntFunction;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -22,8 +24,7 @@ import tools.jackson.databind.node.ObjectNode;
 /** Exchanging the adapter of a merged model, beside merging one. */
 final class BenchSwitching {
 
-  private static final int[] WIDTHS = {2048, 4096};
-  private static final int[] RANKS = {8, 16, 32};
+  private static final int[] RANKS = {16, 32};
   private static final int LORA_RANK = 16;
 
   private BenchSwitching() {}
@@ -35,23 +36,40 @@ final class BenchSwitching {
     }
   }
 
-  /** One layer of each width, and the whole model. */
-  static void measure(BenchInputs inputs, ObjectNode spec, ObjectNode record) {
+  /** One square layer. */
+  static void layer(BenchInputs inputs, ObjectNode spec, ObjectNode record) {
+    String dtype = spec.path("dtype").asString();
+    int width = spec.path("size").asInt();
+    int reps = spec.path("reps").asInt(15);
+    BenchWorker.share(
+        record,
+        inputs.threads(),
+        () ->
+            compare(
+                record, r -> layerSwitch(width, r, dtype, reps), layerMerge(width, dtype, reps)));
+  }
+
+  /** All linear layers of the model. */
+  static void model(BenchInputs inputs, ObjectNode spec, ObjectNode record) {
     String dtype = spec.path("dtype").asString();
     int reps = spec.path("reps").asInt(3);
-    for (int width : WIDTHS) {
-      ObjectNode layer = record.putObject("layer_" + width);
-      for (int r : RANKS) {
-        layer.set("shira_r" + r + "_switch", layerSwitch(width, r, dtype, reps).summary());
-      }
-      layer.set("lora_r" + LORA_RANK + "_merge", layerMerge(width, dtype, reps).summary());
-    }
-    ObjectNode model = record.putObject("model");
-    for (int r : RANKS) {
-      model.set("shira_r" + r + "_switch", modelSwitch(inputs, r, dtype, reps).summary());
-    }
-    model.set("lora_r" + LORA_RANK + "_merge", modelMerge(inputs, dtype, reps).summary());
+    BenchWorker.share(
+        record,
+        inputs.threads(),
+        () ->
+            compare(
+                record, r -> modelSwitch(inputs, r, dtype, reps), modelMerge(inputs, dtype, reps)));
     BenchWorker.memory(record);
+  }
+
+  private static void compare(ObjectNode record, IntFunction<Timing> shira, Timing lora) {
+    record.putObject("lora_r" + LORA_RANK).set("merge", lora.summary());
+    for (int r : RANKS) {
+      Timing timing = shira.apply(r);
+      ObjectNode of = record.putObject("shira_r" + r);
+      of.set("switch", timing.summary());
+      of.put("lora_merges", lora.min() / timing.min());
+    }
   }
 
   private static ShiraConfig shira(int r, long seed) {
@@ -112,7 +130,7 @@ final class BenchSwitching {
   private static Timing merging(Adapters adapters, Targets targets, int reps) {
     adapters.attach("one", lora().withTargets(targets), 1);
     adapters.model().train(false);
-    var seconds = new java.util.ArrayList<Double>();
+    var seconds = new ArrayList<Double>();
     for (int i = 0; i <= reps; i++) {
       double in = Timing.once(() -> adapters.merge(false));
       adapters.unmerge();

@@ -1,6 +1,8 @@
 package espalier.cli;
 
+import espalier.adapters.combine.CombinationType;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -15,48 +17,79 @@ final class BenchTable {
    * A figure of a section.
    *
    * @param name what is measured, with its unit
-   * @param pointer where it stands in the results
+   * @param pointer where it stands in our results
+   * @param their where it stands in the reference's, or null if there is nothing like it
    * @param peak where the peak of memory stands, or null if it belongs to another row
    */
-  private record Figure(String name, String pointer, @Nullable String peak) {}
+  private record Figure(
+      String name, String pointer, @Nullable String their, @Nullable String peak) {
+
+    Figure(String name, String pointer, @Nullable String peak) {
+      this(name, pointer, pointer, peak);
+    }
+  }
+
+  private static final List<Figure> SWITCHING =
+      List.of(
+          switching("SHiRA r 16 switch s", "/shira_r16/switch/min_s"),
+          switching("SHiRA r 32 switch s", "/shira_r32/switch/min_s"),
+          switching("LoRA r 16 merge s", "/lora_r16/merge/min_s"),
+          new Figure(
+              "our SHiRA r 16 switch beside their LoRA r 16 merge s",
+              "/shira_r16/switch/min_s",
+              "/peft_lora_r16/merge/min_s",
+              null),
+          new Figure(
+              "SHiRA r 16 switches in the time of a LoRA r 16 merge of the same side",
+              "/shira_r16/lora_merges",
+              "/shira_r16/lora_merges",
+              null));
+
+  private static Figure switching(String name, String pointer) {
+    return new Figure(name, pointer, "/peft_" + pointer.substring(1), null);
+  }
 
   private static final Map<String, List<Figure>> FIGURES =
-      Map.of(
-          "train",
-          List.of(new Figure("s/step", "/step/median_s", "/peak_mb")),
-          "packed",
-          List.of(new Figure("tokens/s", "/real_tokens_per_s", "/peak_mb")),
-          "generate",
-          List.of(
-              new Figure("decode tokens/s", "/decode_tokens_per_s", "/peak_mb"),
-              new Figure("first token s", "/first_token/median_s", null)),
-          "ops",
-          List.of(
-              new Figure("load_model s", "/load_model/median_s", "/hwm_mb"),
-              new Figure("get_peft_model s", "/get_peft_model/median_s", null),
-              new Figure("save_adapter s", "/save_adapter/median_s", null),
-              new Figure("load_adapter_on_base s", "/load_adapter_on_base/median_s", null),
-              new Figure("merge_adapter s", "/merge_adapter/median_s", null),
-              new Figure("unmerge_adapter s", "/unmerge_adapter/median_s", null),
-              new Figure("load_second_adapter s", "/load_second_adapter_s", null),
-              new Figure("set_adapter s", "/set_adapter/median_s", null),
-              new Figure("merge_and_unload s", "/merge_and_unload_s", null)),
-          "growth_adapters",
-          List.of(
-              new Figure("load 64 s", "/points/3/load_total_s", "/points/3/hwm_mb"),
-              new Figure("forward with 64 s", "/points/3/forward_32_tokens/median_s", null),
-              new Figure("set_adapter of 64 s", "/points/3/set_adapter_s", null)),
-          "start",
-          List.of(new Figure("s", "/total/median_s", null)),
-          "switch",
-          List.of(
-              new Figure("SHiRA r 16, 4096x4096 s", "/layer_4096/shira_r16_switch/median_s", null),
-              new Figure(
-                  "LoRA r 16 merge, 4096x4096 s", "/layer_4096/lora_r16_merge/median_s", null),
-              new Figure("SHiRA r 32, model s", "/model/shira_r32_switch/median_s", "/hwm_mb"),
-              new Figure("LoRA r 16 merge, model s", "/model/lora_r16_merge/median_s", null)),
-          "leak",
-          List.of(new Figure("MB after 300 steps", "/rss_mb_by_step/5/rss_mb", "/peak_mb")));
+      Map.ofEntries(
+          Map.entry("train", List.of(new Figure("s/step", "/step/median_s", "/peak_mb"))),
+          Map.entry("packed", List.of(new Figure("tokens/s", "/real_tokens_per_s", "/peak_mb"))),
+          Map.entry(
+              "generate",
+              List.of(
+                  new Figure("decode tokens/s", "/decode_tokens_per_s", "/peak_mb"),
+                  new Figure("first token s", "/first_token/median_s", null))),
+          Map.entry(
+              "ops",
+              List.of(
+                  new Figure("load_model s", "/load_model/median_s", "/hwm_mb"),
+                  new Figure("get_peft_model s", "/get_peft_model/median_s", null),
+                  new Figure("save_adapter s", "/save_adapter/median_s", null),
+                  new Figure("load_adapter_on_base s", "/load_adapter_on_base/median_s", null),
+                  new Figure("merge_adapter s", "/merge_adapter/median_s", null),
+                  new Figure("unmerge_adapter s", "/unmerge_adapter/median_s", null),
+                  new Figure("load_second_adapter s", "/load_second_adapter_s", null),
+                  new Figure("set_adapter s", "/set_adapter/median_s", null),
+                  new Figure("merge_and_unload s", "/merge_and_unload_s", null))),
+          Map.entry(
+              "growth_adapters",
+              List.of(
+                  new Figure("load 64 s", "/points/3/load_total_s", "/points/3/hwm_mb"),
+                  new Figure("forward with 64 s", "/points/3/forward_32_tokens/median_s", null),
+                  new Figure("set_adapter of 64 s", "/points/3/set_adapter_s", null))),
+          Map.entry("start", List.of(new Figure("s", "/total/median_s", null))),
+          Map.entry("switch", SWITCHING),
+          Map.entry("switch_model", SWITCHING),
+          Map.entry("init", List.of(new Figure("s", "/time/min_s", "/hwm_mb"))),
+          Map.entry("combine", combining()),
+          Map.entry(
+              "leak",
+              List.of(new Figure("MB after 300 steps", "/rss_mb_by_step/5/rss_mb", "/peak_mb"))));
+
+  private static List<Figure> combining() {
+    return Arrays.stream(CombinationType.values())
+        .map(type -> new Figure(type.word() + " s", "/add_weighted_adapter/" + type.word(), null))
+        .toList();
+  }
 
   private final Map<String, Results> byJob = new LinkedHashMap<>();
 
@@ -83,9 +116,23 @@ final class BenchTable {
     for (Results results : byJob.values()) {
       for (Figure figure : figures(results.job())) {
         ObjectNode row = Output.row().put("work", work(results.job()) + ", " + figure.name());
-        pair(row, results, figure.pointer(), "our_median", "reference_median", "ratio");
+        pair(
+            row,
+            results,
+            figure.pointer(),
+            figure.their(),
+            "our_median",
+            "reference_median",
+            "ratio");
         if (figure.peak() != null) {
-          pair(row, results, figure.peak(), "our_peak_mb", "reference_peak_mb", "peak_ratio");
+          pair(
+              row,
+              results,
+              figure.peak(),
+              figure.peak(),
+              "our_peak_mb",
+              "reference_peak_mb",
+              "peak_ratio");
         }
         rows.add(row);
       }
@@ -98,9 +145,16 @@ final class BenchTable {
   }
 
   private static void pair(
-      ObjectNode row, Results results, String pointer, String our, String their, String ratio) {
+      ObjectNode row,
+      Results results,
+      String pointer,
+      @Nullable String theirPointer,
+      String our,
+      String their,
+      String ratio) {
     List<Double> ours = values(results.ours(), pointer);
-    List<Double> theirs = values(results.reference(), pointer);
+    List<Double> theirs =
+        theirPointer == null ? List.of() : values(results.reference(), theirPointer);
     if (!ours.isEmpty()) {
       row.put(our, Timing.median(ours));
     } else {
@@ -133,6 +187,9 @@ final class BenchTable {
       if (job.has(key)) {
         words.add(job.path(key).asString());
       }
+    }
+    if (job.has("size")) {
+      words.add(job.path("size").asString() + "x" + job.path("size").asString());
     }
     if (job.has("seq")) {
       words.add(job.path("batch").asInt() + "x" + job.path("seq").asInt());

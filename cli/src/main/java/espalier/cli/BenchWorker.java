@@ -11,14 +11,17 @@ import tools.jackson.databind.node.ObjectNode;
 final class BenchWorker {
 
   private static final Map<String, BenchSection> SECTIONS =
-      Map.of(
-          "train", BenchTraining::steps,
-          "leak", BenchTraining::leak,
-          "packed", BenchTraining::packed,
-          "ops", BenchOperations::whole,
-          "growth_adapters", BenchOperations::growth,
-          "generate", BenchGeneration::measure,
-          "switch", BenchSwitching::measure);
+      Map.ofEntries(
+          Map.entry("train", BenchTraining::steps),
+          Map.entry("leak", BenchTraining::leak),
+          Map.entry("packed", BenchTraining::packed),
+          Map.entry("ops", BenchOperations::whole),
+          Map.entry("growth_adapters", BenchOperations::growth),
+          Map.entry("combine", BenchCombining::measure),
+          Map.entry("init", BenchStarts::measure),
+          Map.entry("generate", BenchGeneration::measure),
+          Map.entry("switch", BenchSwitching::layer),
+          Map.entry("switch_model", BenchSwitching::model));
 
   private BenchWorker() {}
 

@@ -45,8 +45,37 @@ class BenchTest {
   }
 
   @Test
-  void the_start_has_no_counterpart() {
-    assertThat(BenchPlan.reference(plan("start").jobs().getFirst())).isNull();
+  void what_the_reference_does_not_have_has_no_counterpart() {
+    assertThat(BenchPlan.reference(plan("leak").jobs().getFirst())).isNull();
+    assertThat(BenchPlan.reference(plan("train", "abba").jobs().getFirst())).isNull();
+    assertThat(BenchPlan.reference(plan("train", "gralora").jobs().getFirst())).isNotNull();
+  }
+
+  @Test
+  void checkpointing_is_measured_for_each_method_that_trains() {
+    List<ObjectNode> jobs = plan("checkpointing", "forward", "lora", "lora_ckpt", "hira").jobs();
+
+    assertThat(jobs)
+        .extracting(job -> job.path("method").asString())
+        .containsExactly("lora_ckpt", "hira_ckpt");
+  }
+
+  @Test
+  void a_switch_stands_beside_the_merge_that_it_takes_the_place_of() {
+    ObjectNode job = plan("switch").jobs().getFirst();
+    var table = new BenchTable();
+    ObjectNode ours = Output.row();
+    ours.putObject("shira_r16").putObject("switch").put("min_s", 0.001);
+    ObjectNode theirs = Output.row();
+    theirs.putObject("peft_shira_r16").putObject("switch").put("min_s", 0.004);
+    theirs.putObject("peft_lora_r16").putObject("merge").put("min_s", 0.02);
+    table.ours(job, ours);
+    table.reference(job, theirs);
+
+    List<ObjectNode> rows = table.rows();
+
+    assertThat(rows.getFirst().path("ratio").asDouble()).isEqualTo(0.25);
+    assertThat(rows.get(3).path("ratio").asDouble()).isEqualTo(0.05);
   }
 
   @Test
@@ -54,8 +83,8 @@ class BenchTest {
     assertThatThrownBy(() -> plan("trian"))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage(
-            "the section trian is not known; known are train, ops, generate, growth, packed, start,"
-                + " leak, switch");
+            "the section trian is not known; known are train, checkpointing, ops, combine, switch,"
+                + " init, generate, growth, packed, start, leak");
   }
 
   @Test

@@ -62,6 +62,7 @@ public final class AdapterStack {
     vacate();
     Adapter adapter = adapters.remove(name);
     if (adapter != null) {
+      weights.giveUp(adapter);
       adapter.close();
     }
     active = active.stream().filter(a -> !a.equals(name)).toList();
@@ -228,6 +229,7 @@ public final class AdapterStack {
 
   /** Tells every adapter that the layer has another weight of its own. */
   void weightReplaced() {
+    weights.giveUp();
     adapters.values().forEach(Adapter::replaced);
   }
 

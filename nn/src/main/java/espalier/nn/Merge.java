@@ -1,6 +1,7 @@
 package espalier.nn;
 
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.List;
 import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
@@ -19,11 +20,13 @@ public final class Merge implements AutoCloseable {
   private final List<String> names;
   private final boolean instead;
 
-  /** Written in order; into {@link #weight} if that is there, else into the layer's own. */
+  /** In order; for {@link #weight} if that is there, else for the layer's own. */
   private final List<Patch> written = new ArrayList<>();
 
-  /** Taken out of the layer's own weight for this merge. */
-  private List<Patch> undone = List.of();
+  /** What leaves the weight and what comes, until and after it is carried out. */
+  private @Nullable PatchExchange exchange;
+
+  private boolean pending;
 
   private @Nullable Tensor weight;
   private @Nullable Tensor bias;
@@ -75,15 +78,28 @@ public final class Merge implements AutoCloseable {
     }
     if (!inPlace) {
       weight = Scope.own(weights.original().clone());
-    } else if (instead) {
-      undone = weights.patches();
-      undone.reversed().forEach(patch -> patch.undo(layer.presentWeight()));
     }
     Tensor into = weight == null ? layer.presentWeight() : weight;
     for (String name : names) {
       Adapter adapter = stack.get(name);
-      written.add(Patch.write(adapter, Objects.requireNonNull(adapter.entries()), into));
+      Entries entries = Objects.requireNonNull(adapter.entries());
+      boolean bare = inPlace && instead && written.isEmpty(); // it will stand below all others
+      Patch resting = bare ? weights.resting(adapter, entries, into) : null;
+      written.add(resting != null ? resting : Patch.of(adapter, entries, into, bare));
     }
+    List<Patch> leaving = inPlace && instead ? weights.patches().reversed() : List.of();
+    exchange = new PatchExchange(into, leaving, written);
+    pending = true;
+  }
+
+  /**
+   * Writes the entries of several merges at once, by as many threads as libtorch has. Whoever does
+   * not call this has them written one by one, when they are looked at or put in force.
+   */
+  public static void write(Collection<Merge> merges) {
+    List<Merge> waiting = merges.stream().filter(merge -> merge.pending).toList();
+    waiting.forEach(merge -> merge.pending = false);
+    PatchExchange.run(waiting.stream().map(merge -> merge.exchange).filter(Objects::nonNull).toList());
   }
 
   /**
@@ -119,6 +135,7 @@ public final class Merge implements AutoCloseable {
 
   /** Whether every entry that the merge changes is finite. Waits for the device. */
   public boolean finite() {
+    write(List.of(this));
     try (var _ = new PointerScope()) {
       boolean whole = !dense || weight == null || weight.isfinite().all().item_bool();
       return whole
@@ -129,6 +146,7 @@ public final class Merge implements AutoCloseable {
 
   /** Puts the merge in force and keeps aside what brings the original back. */
   public void commit() {
+    write(List.of(this));
     committed = true;
     if (names.isEmpty()) {
       stack.unmerge();
@@ -148,13 +166,10 @@ public final class Merge implements AutoCloseable {
   @Override
   public void close() {
     if (!committed) {
-      if (weight == null) {
-        Tensor into = stack.layer().presentWeight();
-        written.reversed().forEach(patch -> patch.undo(into));
+      if (exchange != null && weight == null) {
+        exchange.revert();
       }
-      Tensor into = stack.layer().presentWeight();
-      undone.forEach(patch -> patch.redo(into));
-      written.forEach(Patch::close);
+      written.stream().filter(patch -> !weights.rests(patch)).forEach(Patch::close);
       committed = true;
     }
     if (weight != null) {

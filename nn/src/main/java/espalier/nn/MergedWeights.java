@@ -1,7 +1,9 @@
 package espalier.nn;
 
 import java.util.ArrayList;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -18,6 +20,12 @@ final class MergedWeights {
 
   /** Entries written into the present weight, in order. */
   private List<Patch> patches = List.of();
+
+  /**
+   * Patches that were switched out of the bare weight, and are written again as they are when their
+   * adapter comes back. They are given up as soon as anything but a switch happens.
+   */
+  private final Map<Adapter, Patch> resting = new HashMap<>();
 
   /** Whether the present weight has more in it than patches. */
   private boolean dense;
@@ -52,6 +60,30 @@ final class MergedWeights {
     return copy;
   }
 
+  /** The patch of an adapter that can be written into the bare weight as it is, or null. */
+  @Nullable Patch resting(Adapter adapter, Entries now, Tensor weight) {
+    Patch patch = resting.get(adapter);
+    return patch != null && patch.fits(now, weight) ? patch : null;
+  }
+
+  boolean rests(Patch patch) {
+    return patch.equals(resting.get(patch.adapter()));
+  }
+
+  /** Gives up what is kept for the time when this adapter comes back. */
+  void giveUp(Adapter adapter) {
+    Patch patch = resting.remove(adapter);
+    if (patch != null) {
+      patch.close();
+    }
+  }
+
+  /** Gives up what is kept for the time when adapters come back. */
+  void giveUp() {
+    resting.values().forEach(Patch::close);
+    resting.clear();
+  }
+
   @Nullable Tensor originalBias() {
     return keptBias != null ? keptBias : layer.bias();
   }
@@ -81,12 +113,32 @@ final class MergedWeights {
 
   /** Takes over patches that were written into the present weight, beside others or instead. */
   void add(List<Patch> written, boolean instead) {
-    var all = new ArrayList<>(instead ? List.of() : patches);
-    all.addAll(written);
-    if (instead) {
-      dropPatches();
+    if (!instead) {
+      giveUp();
+      var all = new ArrayList<>(patches);
+      all.addAll(written);
+      patches = List.copyOf(all);
+      return;
     }
-    patches = List.copyOf(all);
+    List<Patch> left = patches;
+    patches = List.copyOf(written);
+    for (Patch patch : patches) {
+      if (!resting.remove(patch.adapter(), patch)) {
+        giveUp(patch.adapter());
+      }
+    }
+    for (int i = 0; i < left.size(); i++) {
+      rest(left.get(i), i == 0);
+    }
+  }
+
+  private void rest(Patch patch, boolean bare) {
+    if (bare && patch.ready() != null && patches.stream().noneMatch(p -> p.is(patch.adapter()))) {
+      patch.leftBare(layer.presentWeight());
+      resting.put(patch.adapter(), patch);
+    } else {
+      patch.close();
+    }
   }
 
   void replaceBias(@Nullable Tensor bias, boolean instead) {
@@ -102,6 +154,7 @@ final class MergedWeights {
 
   /** An adapter's entries are others from here on: what stands on top of them is written again. */
   void changed(Adapter adapter) {
+    giveUp(adapter);
     if (patches.stream().noneMatch(patch -> patch.is(adapter))) {
       return;
     }
@@ -156,6 +209,7 @@ final class MergedWeights {
   }
 
   private void dropPatches() {
+    giveUp();
     patches.forEach(Patch::close);
     patches = List.of();
   }

@@ -62,7 +62,7 @@ final class EntryGradient {
       }
       try (var _ = new PointerScope()) {
         Tensor part = wideG.narrow(1, from, length).t().mm(wideX);
-        Tensor at = support.positions().narrow(0, cuts[i], count).sub(new Scalar(from * in));
+        Tensor at = support.kept().narrow(0, cuts[i], count).sub(new Scalar(from * in));
         gradient.narrow(0, cuts[i], count).copy_(part.view(-1).index_select(0, at));
       }
     }

@@ -75,7 +75,7 @@ public final class ShiraLinear extends Adapter {
 
   @Override
   public Entries entries() {
-    return new Entries(support.positions(), values, scale());
+    return new Entries(support.kept(), values, scale());
   }
 
   @Override

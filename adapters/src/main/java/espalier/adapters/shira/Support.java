@@ -18,24 +18,26 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * Where the trained entries of one weight stand. Flat positions i·in + j are 64 bits wide, so that
- * no weight is too large; row pointers and columns, which products need, are built once.
+ * Where the trained entries of one weight stand: flat positions i·in + j, 32 bits wide unless the
+ * weight is too large for that. Row pointers and columns, which products need, are built once.
  */
 final class Support implements AutoCloseable {
 
   private final long out;
   private final long in;
-  private final Tensor positions; // int64 [K], ascending
+  private final Tensor positions; // int32 or int64 [K], ascending
   private @Nullable Tensor rowPointers; // int32 or int64 [out + 1]
   private @Nullable Tensor columns; // as the row pointers, [K]
   private long[] cuts = {};
   private long cutRows; // of the blocks between the cuts
 
-  /** Takes a handle of its own to ascending, distinct positions, int64 [K]. */
+  /** Takes over ascending, distinct positions within the weight, int64 [K]. */
   Support(long out, long in, Tensor positions) {
     this.out = out;
     this.in = in;
-    this.positions = Scope.own(positions);
+    boolean narrow = out * in <= Integer.MAX_VALUE;
+    this.positions =
+        Scope.owned(() -> positions.to(narrow ? ScalarType.Int : ScalarType.Long).contiguous());
   }
 
   /** The first entries of a layer's weight, which stand in for those of a file to come. */
@@ -62,20 +64,21 @@ final class Support implements AutoCloseable {
     return out * in;
   }
 
-  Tensor positions() {
+  /** Flat positions as they are kept, int32 or int64 [K]. */
+  Tensor kept() {
     return positions;
   }
 
-  Tensor rows() {
-    return positions.floor_divide(new Scalar(in));
+  /** Flat positions as the library takes them everywhere, int64 [K]. */
+  Tensor positions() {
+    return positions.to(ScalarType.Long);
   }
 
   /** Rows and columns, int32 [2, K]. */
   Tensor indices() {
-    Tensor rows = rows();
     var both = new TensorVector();
-    both.push_back(rows);
-    both.push_back(positions.sub(rows, new Scalar(in)));
+    both.push_back(positions.floor_divide(new Scalar(in)));
+    both.push_back(positions.remainder(new Scalar(in)));
     return stack(both, 0).to(ScalarType.Int);
   }
 
@@ -83,7 +86,7 @@ final class Support implements AutoCloseable {
   Tensor rowPointers() {
     if (rowPointers == null) {
       rowPointers =
-          Scope.owned(() -> searchsorted(positions, starts(0, out + 1, 1)).to(indexType()));
+          Scope.owned(() -> searchsorted(positions(), starts(0, out + 1, 1)).to(indexType()));
     }
     return rowPointers;
   }
@@ -123,7 +126,7 @@ final class Support implements AutoCloseable {
   /** The entries in a matrix of zeros, [out, in]. */
   Tensor dense(Tensor values) {
     Tensor matrix = values.new_zeros(out * in);
-    matrix.index_copy_(0, positions, values);
+    matrix.index_copy_(0, positions(), values);
     return matrix.view(out, in);
   }
 
@@ -132,7 +135,7 @@ final class Support implements AutoCloseable {
     if (cutRows != rows) {
       int blocks = Math.toIntExact((out + rows - 1) / rows);
       try (var _ = new PointerScope()) {
-        Tensor above = searchsorted(positions, starts(0, blocks * rows, rows));
+        Tensor above = searchsorted(positions(), starts(0, blocks * rows, rows));
         long[] found = new long[blocks + 1];
         for (int i = 0; i < blocks; i++) {
           found[i] = above.select(0, i).item_long(); // once an adapter
