@@ -22,7 +22,8 @@ public final class SavedModule extends Adapter {
   SavedModule(Adaptable layer) {
     this.layer = layer;
     Tensor baseBias = layer.adapters().originalBias();
-    String name = layer.parameters().keySet().iterator().next(); // "weight", or "" if stacked
+    String name = // "weight", or "" if stacked
+        layer instanceof Linear ? "weight" : layer.parameters().keySet().iterator().next();
     try (var _ = new NoGradGuard()) {
       weight = parameter(name, copy(stored(layer.originalWeight())));
       bias = baseBias == null ? null : parameter("bias", copy(baseBias));

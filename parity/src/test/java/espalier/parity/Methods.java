@@ -26,6 +26,7 @@ final class Methods {
           "olora",
           "orthogonal",
           "pissa",
+          "qalora",
           "rslora",
           "shira",
           "velora");
