@@ -280,8 +280,7 @@ final class Stack {
     var made = new ArrayList<Block>();
     var nodes = new ArrayList<Layer>();
     for (int i = 0; i < sources.length; i++) {
-      Map<String, Tensor> weights = blockAt(sources[i]).namedParameters();
-      var tree = new Tree(key -> weights.get(key.substring("block.".length())));
+      var tree = new Tree(new BlockWeights(blockAt(sources[i])));
       made.add(new Block(tree, "block", i, spec, blocks.get(sources[i]).spec()));
       nodes.add(tree.node("block", "DecoderBlock"));
     }

@@ -115,7 +115,7 @@ final class T5Family {
       Tree tree, Embedding shared, DecoderSpec.EmbeddingSpec table, Set<String> tied) {
     Tensor own = tree.find("lm_head.weight");
     if (own != null && !own.equal(shared.weight())) {
-      return tree.linear("lm_head", table.vocabulary(), table.width(), false);
+      return tree.head("lm_head", table.vocabulary(), table.width(), false);
     }
     tied.add("lm_head.weight");
     return tree.hang("lm_head", new Linear(shared.weight(), null));
