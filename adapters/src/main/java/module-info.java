@@ -11,6 +11,7 @@ module espalier.adapters {
   exports espalier.adapters.gralora;
   exports espalier.adapters.combine;
   exports espalier.adapters.hira;
+  exports espalier.adapters.hirasb;
   exports espalier.adapters.kappa;
   exports espalier.adapters.lora;
   exports espalier.adapters.lora.starts;

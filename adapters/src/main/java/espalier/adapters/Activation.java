@@ -4,7 +4,10 @@ import espalier.nn.Adaptable;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import java.util.TreeSet;
 
 /** Switching adapters on and off, and deleting them. */
@@ -37,18 +40,43 @@ final class Activation {
     set.entries().values().forEach(entry -> entry.trainable(false));
   }
 
-  /** Refuses two adapters at once that both have a copy of one layer. */
+  /** Refuses two adapters at once that both have a copy of one layer, or of some row of it. */
   void requireOneOwner(List<String> names) {
-    var owners = new LinkedHashMap<String, String>();
-    for (String name : names) {
-      for (String path : set.entry(name).saved().keySet()) {
-        String other = owners.putIfAbsent(path, name);
-        if (other != null && !other.equals(name)) {
-          throw new AdapterException(
-              "%s and %s both have a copy of %s; only one of them can be active at a time"
-                  .formatted(other, name, path));
+    var owners = new LinkedHashMap<String, List<String>>();
+    for (String name : new LinkedHashSet<>(names)) {
+      Entry entry = set.entry(name);
+      for (String path : concat(entry.saved(), entry.tokens())) {
+        for (String other : owners.computeIfAbsent(path, _ -> new ArrayList<>())) {
+          requireApart(other, name, path);
         }
+        owners.get(path).add(name);
       }
+    }
+  }
+
+  private static Set<String> concat(Map<String, Adaptable> one, Map<String, Adaptable> two) {
+    var all = new LinkedHashSet<>(one.keySet());
+    all.addAll(two.keySet());
+    return all;
+  }
+
+  private void requireApart(String one, String two, String path) {
+    boolean rows =
+        set.on(one).get(path) instanceof TokenAdapter a
+            && set.on(two).get(path) instanceof TokenAdapter b
+            && !a.apart(b);
+    if (rows) {
+      throw new AdapterException(
+          "%s and %s both train some of the same rows of %s; only one of them can be active at a time"
+              .formatted(one, two, path));
+    }
+    boolean both =
+        set.on(one).get(path) instanceof TokenAdapter
+            && set.on(two).get(path) instanceof TokenAdapter;
+    if (!both) {
+      throw new AdapterException(
+          "%s and %s both have a copy of %s; only one of them can be active at a time"
+              .formatted(one, two, path));
     }
   }
 

@@ -3,6 +3,7 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
+import espalier.nn.Layer;
 import java.util.Collection;
 import java.util.List;
 import java.util.Map;
@@ -31,6 +32,16 @@ public interface AdapterConfig {
   /** The same config with another head. */
   AdapterConfig withHead(ConfigHead head);
 
+  /**
+   * The config as this model has it: names of layers that models of its kind used to have become
+   * those of today.
+   *
+   * @param layers the model's layers by path
+   */
+  default AdapterConfig on(Map<String, Layer> layers, ModelFacts facts) {
+    return this;
+  }
+
   /** The layers concerned. */
   Targets targets();
 
@@ -52,6 +63,13 @@ public interface AdapterConfig {
     return false;
   }
 
+  /**
+   * Ranges [start, end) of the model's blocks that are strung together before all else, or null.
+   */
+  default @Nullable List<List<Integer>> layerReplication() {
+    return null;
+  }
+
   /** Settings that go by path, by the name of their field, for a warning about unused keys. */
   default Map<String, PathMap<?>> patterns() {
     return Map.of();
@@ -67,6 +85,32 @@ public interface AdapterConfig {
    * @throws ConfigException if the settings do not fit this layer
    */
   Adapter create(Adaptable layer, String path, Init init);
+
+  /**
+   * Makes the adapter of a layer that shares its weight with another one, out of the adapter there.
+   *
+   * @param leader what this config made for the other layer
+   * @param leaderPath the path of the other layer
+   * @return an adapter that is a {@link Follower}
+   * @throws UnsupportedAdapterException if the method can not tie what it trains
+   */
+  default Adapter follow(Adapter leader, String leaderPath, Adaptable layer, String path) {
+    throw new UnsupportedAdapterException(
+        "ensure_weight_tying asks that %s follows %s, which %s can not do; leave it out"
+            .formatted(path, leaderPath, peftType()));
+  }
+
+  /**
+   * How an adapter of this config takes over the tensors of another adapter, which was trained with
+   * the next config.
+   *
+   * @throws ConfigException if the method can not, or naming the field in which the two differ
+   */
+  default Swapping swapping(AdapterConfig next) {
+    throw new ConfigException(
+        "adapters of %s can not be swapped in place, only those of LORA; delete it and load the other"
+            .formatted(peftType()));
+  }
 
   /**
    * Whether the start of this adapter changes the base in a way that attaching it again can not

@@ -59,6 +59,18 @@ public interface AdapterFormat<C extends AdapterConfig> {
     return path.equals(prefix) ? List.of() : List.of(own);
   }
 
+  /**
+   * Tensors of a file that was written for another layout of the model under the keys of today.
+   *
+   * @param saved by their key without {@code base_model.model.}; not changed
+   * @param layers all layers of the adapter by path
+   * @return the map to read from, which the caller may change
+   * @throws StateMismatchException if the file has only some of what belongs together
+   */
+  default Map<String, Tensor> upToDate(Map<String, Tensor> saved, Map<String, Adaptable> layers) {
+    return new LinkedHashMap<>(saved);
+  }
+
   /** What is written for one adapter, by name; usually its state. */
   default Map<String, Tensor> saved(Adapter adapter) {
     return adapter.state();

@@ -2,7 +2,9 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.ForwardLock;
 import espalier.nn.Layer;
+import espalier.nn.Steady;
 import java.lang.System.Logger.Level;
 import java.util.Collection;
 import java.util.Collections;
@@ -20,11 +22,18 @@ final class AdapterSet {
   private final Layer model;
   private final ModelFacts facts;
   private final Map<String, Entry> entries = new LinkedHashMap<>();
+  private final ForwardLock lock;
   private List<String> active = List.of();
 
   AdapterSet(Layer model, ModelFacts facts) {
     this.model = model;
     this.facts = facts;
+    lock = model instanceof Steady steady ? steady.forwardLock() : new ForwardLock();
+  }
+
+  /** Keeps forward passes and swaps apart. */
+  ForwardLock lock() {
+    return lock;
   }
 
   Layer model() {

@@ -97,7 +97,7 @@ final class AdapterState {
     };
   }
 
-  private AdapterTensors tensors(Entry entry) {
+  AdapterTensors tensors(Entry entry) {
     BaseBiases biases = entry.biases();
     return new AdapterTensors(
         entry,

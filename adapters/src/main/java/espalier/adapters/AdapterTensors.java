@@ -47,8 +47,7 @@ final class AdapterTensors {
     prefixes = entry.config().format().keyPrefixes(entry.adapted());
     adapters.forEach(
         (path, adapter) -> {
-          String prefix =
-              entry.saved().containsKey(path) ? path : prefixes.getOrDefault(path, path);
+          String prefix = prefix(path);
           savedNames(adapter)
               .forEach(
                   name -> places.put(Layer.join(prefix, name), new Place(path, adapter, name)));
@@ -59,16 +58,27 @@ final class AdapterTensors {
     }
   }
 
+  private String prefix(String path) {
+    return entry.adapted().containsKey(path) ? prefixes.getOrDefault(path, path) : path;
+  }
+
   private Map<String, Tensor> saved(Adapter adapter) {
-    return adapter instanceof SavedModule
+    if (adapter instanceof Follower follower) {
+      var all = new LinkedHashMap<>(follower.shown());
+      all.putAll(adapter.state());
+      return all;
+    }
+    return adapter instanceof SavedModule || adapter instanceof TokenAdapter
         ? adapter.state()
         : entry.config().format().saved(adapter);
   }
 
   private Set<String> savedNames(Adapter adapter) {
-    return adapter instanceof SavedModule
-        ? adapter.state().keySet()
-        : entry.config().format().savedNames(adapter);
+    boolean formatted =
+        !(adapter instanceof Follower
+            || adapter instanceof SavedModule
+            || adapter instanceof TokenAdapter);
+    return formatted ? entry.config().format().savedNames(adapter) : saved(adapter).keySet();
   }
 
   /** All tensors by their full key, in the order of the layers. */
@@ -124,42 +134,118 @@ final class AdapterTensors {
   /** What a set of saved tensors would do. */
   static final class Fit {
     final Map<String, Map<String, Tensor>> byLayer = new LinkedHashMap<>(); // path, name
+    final Map<String, Map<String, Tensor>> shown = new LinkedHashMap<>(); // of those that follow
     final Map<String, Tensor> biases = new LinkedHashMap<>(); // path
     final Map<String, Tensor> embeddings = new LinkedHashMap<>(); // path: the base's own weight
     final TreeSet<String> missing = new TreeSet<>();
     final TreeSet<String> incomplete = new TreeSet<>(); // paths with something missing
     final TreeSet<String> unexpected = new TreeSet<>();
     final Map<String, String> mismatched = new TreeMap<>(); // key: sentence
+
+    Map<String, Tensor> of(String path) {
+      return byLayer.computeIfAbsent(path, _ -> new LinkedHashMap<>());
+    }
+  }
+
+  /** What becomes of a saved tensor before it takes the place of another, or null if it can not. */
+  @FunctionalInterface
+  interface Shaping {
+    @Nullable Tensor shaped(Adapter adapter, String name, Tensor saved);
   }
 
   /** Finds a place for each saved tensor; nothing is changed. */
   Fit fit(Map<String, Tensor> saved, Map<String, String> keyMapping, Map<String, Adaptable> bases) {
+    return fit(
+        saved,
+        keyMapping,
+        bases,
+        (adapter, name, tensor) -> adapter.accepts(name, shape(tensor)) ? tensor : null);
+  }
+
+  /** Finds a place for each saved tensor in the shape that it will have there. */
+  Fit fit(
+      Map<String, Tensor> saved,
+      Map<String, String> keyMapping,
+      Map<String, Adaptable> bases,
+      Shaping shaping) {
     var fit = new Fit();
-    Map<String, Tensor> left = bare(saved, keyMapping);
+    Map<String, Tensor> left =
+        entry.config().format().upToDate(bare(saved, keyMapping), entry.adapted());
     places.forEach(
         (key, place) -> {
           String found = find(key, place, left);
           Tensor tensor = found == null ? null : left.remove(found);
+          boolean shown = isShown(place);
           if (tensor == null) {
-            fit.missing.add(PREFIX + key);
-            fit.incomplete.add(place.path());
+            if (!shown) { // else the leader has it, or misses it
+              fit.missing.add(PREFIX + key);
+              fit.incomplete.add(place.path());
+            }
             return;
           }
-          long[] shape = shape(tensor);
-          if (place.adapter().accepts(place.name(), shape)) {
-            fit.byLayer
-                .computeIfAbsent(place.path(), _ -> new LinkedHashMap<>())
-                .put(place.name(), tensor);
+          if (shown) {
+            shown(place.path(), fit).put(place.name(), tensor);
+            return;
+          }
+          Tensor shaped = shaping.shaped(place.adapter(), place.name(), tensor);
+          if (shaped != null) {
+            fit.of(place.path()).put(place.name(), shaped);
           } else {
             Tensor own = place.adapter().state().get(place.name());
             fit.mismatched.put(PREFIX + key, mismatch(place.path(), place.name(), tensor, own));
             fit.incomplete.add(place.path());
           }
         });
+    fit.shown.forEach((path, tensors) -> agree(path, tensors, fit, shaping));
     biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
     bases.forEach((path, layer) -> fitEmbedding(path, layer.originalWeight(), left, fit));
     left.keySet().forEach(key -> fit.unexpected.add(PREFIX + key));
     return fit;
+  }
+
+  private static boolean isShown(Place place) {
+    return place.adapter() instanceof Follower
+        && !place.adapter().state().containsKey(place.name());
+  }
+
+  private static Map<String, Tensor> shown(String path, Fit fit) {
+    return fit.shown.computeIfAbsent(path, _ -> new LinkedHashMap<>());
+  }
+
+  /** What stands below a layer that follows another must be what stands there, or is taken so. */
+  private void agree(String path, Map<String, Tensor> tensors, Fit fit, Shaping shaping) {
+    String leaderPath = Objects.requireNonNull(entry.leaders().get(path));
+    places.forEach(
+        (key, place) -> {
+          if (!place.path().equals(path) || !(place.adapter() instanceof Follower follower)) {
+            return;
+          }
+          Tensor tensor = tensors.get(place.name());
+          if (tensor == null) {
+            return;
+          }
+          Map.Entry<String, Tensor> meant =
+              follower.asLeader(Map.of(place.name(), tensor)).entrySet().iterator().next();
+          Tensor shaped = shaping.shaped(follower.leader(), meant.getKey(), meant.getValue());
+          Tensor other = fit.of(leaderPath).get(meant.getKey());
+          if (shaped == null || (other != null && !same(other, shaped))) {
+            fit.mismatched.put(
+                PREFIX + key,
+                "%s: %s is not what %s has, though ensure_weight_tying says that they are one"
+                    .formatted(path, place.name(), leaderPath));
+          } else if (other == null) {
+            fit.of(leaderPath).put(meant.getKey(), shaped);
+            fit.missing.remove(PREFIX + Layer.join(prefix(leaderPath), meant.getKey()));
+            if (fit.of(leaderPath).keySet().equals(follower.leader().state().keySet())) {
+              fit.incomplete.remove(leaderPath);
+            }
+          }
+        });
+  }
+
+  private static boolean same(Tensor a, Tensor b) {
+    return Arrays.equals(shape(a), shape(b))
+        && a.equal(b.to(a.scalar_type().intern())); // waits for the device: once a tied tensor
   }
 
   private void fitBias(String path, Map<String, Tensor> left, Fit fit) {
@@ -201,7 +287,7 @@ final class AdapterTensors {
     if (left.containsKey(key)) {
       return key;
     }
-    String prefix = prefixes.getOrDefault(place.path(), place.path());
+    String prefix = prefix(place.path());
     return entry.config().format().alternativeKeys(place.path(), prefix, place.name()).stream()
         .filter(left::containsKey)
         .findFirst()

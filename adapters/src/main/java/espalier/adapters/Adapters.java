@@ -248,9 +248,24 @@ public final class Adapters {
    * @throws UnsupportedAdapterException if one of them can not be merged
    */
   public MergeResult merge(List<String> names, boolean safe) {
+    return merge(names, MergeOptions.defaults().withSafe(safe));
+  }
+
+  /**
+   * Merges adapters into the weights of all their layers, or of none if it fails. Those that are
+   * merged already are passed over. Layers that share a weight and what is trained on it share the
+   * merged weight too.
+   *
+   * @throws NotFiniteException if an entry is not finite and that was asked for; nothing is changed
+   * @throws UnsupportedAdapterException if one of them can not be merged, or if it is on blocks
+   *     that share their weights and these are not to be taken apart
+   */
+  public MergeResult merge(List<String> names, MergeOptions options) {
     set.requireAll(names);
-    activation.requireOneOwner(names);
-    return merging.merge(names, safe);
+    var together = new ArrayList<>(merged());
+    together.addAll(names);
+    activation.requireOneOwner(together);
+    return merging.merge(names, options);
   }
 
   /**
@@ -289,7 +304,12 @@ public final class Adapters {
 
   /** Merges adapters, makes the result the model's own, and drops all adapters. */
   public MergeResult mergeAndUnload(List<String> names, boolean safe) {
-    MergeResult result = merge(names, safe);
+    return mergeAndUnload(names, MergeOptions.defaults().withSafe(safe));
+  }
+
+  /** Merges adapters, makes the result the model's own, and drops all adapters. */
+  public MergeResult mergeAndUnload(List<String> names, MergeOptions options) {
+    MergeResult result = merge(names, options);
     merging.settle();
     return result;
   }
@@ -303,6 +323,46 @@ public final class Adapters {
     return merging.unload();
   }
 
+  // ---- swapping in place
+
+  /**
+   * Puts the tensors of another adapter in the place of those of one that is there, which keeps its
+   * name, its layers and the identity of its tensors. Forward passes under way end with the old
+   * ones; see {@link #steady}.
+   *
+   * @param next the config that the other adapter was trained with
+   * @param saved its tensors by their key, with or without {@code base_model.model.}; factors that
+   *     are missing become zero
+   * @throws ConfigException naming the field in which the two configs must agree and do not
+   * @throws StateMismatchException if the file has tensors of layers that the adapter is not on, or
+   *     misses what can not be zero; nothing is changed
+   * @throws IllegalStateException if the adapter is merged
+   */
+  public LoadResult swap(String name, AdapterConfig next, Map<String, Tensor> saved) {
+    return new HotSwap(set, tensors).swap(name, next, saved);
+  }
+
+  /**
+   * Widens the factors of all adapters with zeros, which changes no output, so that adapters up to
+   * this rank can be swapped in without a tensor of another shape.
+   *
+   * @throws ConfigException if an adapter has a higher rank already, or a layer can not have this
+   *     one
+   * @throws TargetException if the model has no adapter
+   */
+  public void prepareSwap(int rank) {
+    requireSome();
+    new HotSwap(set, tensors).widen(rank);
+  }
+
+  /**
+   * Runs a forward pass, or several that belong together, between which nothing is swapped. A model
+   * that is {@link espalier.nn.Steady} does so by itself for each pass.
+   */
+  public <T> T steady(Supplier<T> passes) {
+    return set.lock().forward(passes);
+  }
+
   // ---- scaling
 
   /** Sets the factor on what an adapter adds; 1 is as trained. It is never saved. */
@@ -313,6 +373,14 @@ public final class Adapters {
   /** Multiplies the factor of the active adapters. */
   public void scaleLayers(double factor) {
     active().forEach(name -> on(name).values().forEach(a -> a.scale(a.scale() * factor)));
+  }
+
+  /** Divides the factor of the active adapters. */
+  public void unscaleLayers(double factor) {
+    if (factor == 0) {
+      throw new ConfigException("a factor can not be divided by 0; unscaleLayers() sets it to 1");
+    }
+    scaleLayers(1 / factor);
   }
 
   /** Sets the factor of the active adapters back to 1. */

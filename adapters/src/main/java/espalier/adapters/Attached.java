@@ -10,6 +10,7 @@ import java.util.List;
  * @param modules paths of the layers that have it
  * @param parameters paths of the stacked parameters that have it
  * @param saved paths of the layers that it trains whole
+ * @param tokens paths of the layers of which it trains some rows
  * @param warnings what the user should know, sentences
  */
 public record Attached(
@@ -18,6 +19,7 @@ public record Attached(
     List<String> modules,
     List<String> parameters,
     List<String> saved,
+    List<String> tokens,
     List<String> warnings) {
 
   /** Copies the lists. */
@@ -25,6 +27,7 @@ public record Attached(
     modules = List.copyOf(modules);
     parameters = List.copyOf(parameters);
     saved = List.copyOf(saved);
+    tokens = List.copyOf(tokens);
     warnings = List.copyOf(warnings);
   }
 }

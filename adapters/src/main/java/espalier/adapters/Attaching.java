@@ -6,7 +6,6 @@ import espalier.nn.Layer;
 import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
@@ -31,6 +30,7 @@ final class Attaching implements AutoCloseable {
   private final Resolution resolution;
   private final Map<String, Adaptable> adapted = new LinkedHashMap<>();
   private final Map<String, Adaptable> saved = new LinkedHashMap<>();
+  private final Map<String, Adaptable> tokens = new LinkedHashMap<>();
   private final Map<String, Adapter> made = new LinkedHashMap<>();
   private final List<String> warnings = new ArrayList<>();
 
@@ -45,7 +45,6 @@ final class Attaching implements AutoCloseable {
     this.name = name;
     this.options = options;
     this.factories = factories;
-    refuseWhatIsNotThere(given);
     resolution = Resolution.of(model, facts, given);
     if (options.strictTargets() && !resolution.unmatched().isEmpty()) {
       throw new TargetException(
@@ -55,18 +54,6 @@ final class Attaching implements AutoCloseable {
     warnings.addAll(resolution.warnings());
     locate(facts);
     warnAboutStorage(given.targets().fanInFanOut());
-    warnAboutTies(facts);
-  }
-
-  private void refuseWhatIsNotThere(AdapterConfig given) {
-    if (given.tokens() != null) {
-      throw new UnsupportedAdapterException(
-          "trainable_token_indices does not exist yet; use modules_to_save for the embedding");
-    }
-    if (given.ensureWeightTying()) {
-      throw new UnsupportedAdapterException(
-          "ensure_weight_tying does not exist yet; leave it out, and the layers are trained apart");
-    }
   }
 
   private void warnAboutStorage(boolean said) {
@@ -81,18 +68,6 @@ final class Attaching implements AutoCloseable {
             }
           }
         });
-  }
-
-  private void warnAboutTies(ModelFacts facts) {
-    var all = new LinkedHashSet<>(adapted.keySet());
-    all.addAll(saved.keySet());
-    for (List<String> group : facts.tied()) {
-      if (group.stream().anyMatch(all::contains)) {
-        warnings.add(
-            "%s share one weight; what is trained on one of them does not act on the others"
-                .formatted(group));
-      }
-    }
   }
 
   private ConfigHead head(ConfigHead head, ModelFacts facts) {
@@ -132,19 +107,28 @@ final class Attaching implements AutoCloseable {
     for (String path : resolution.saved()) {
       saved.put(path, (Adaptable) Objects.requireNonNull(layers.get(path)));
     }
+    for (String path : resolution.tokens().keySet()) {
+      tokens.put(path, (Adaptable) Objects.requireNonNull(layers.get(path)));
+    }
   }
 
   /** Makes the adapters of all layers, which the model does not have yet. */
   void make() {
     try (var _ = new NoGradGuard()) {
       adapted.forEach((path, layer) -> made.put(path, create(path, layer, options.init())));
-      saved.forEach((path, layer) -> made.put(path, new SavedModule(layer)));
+      saved.forEach((path, layer) -> made.put(path, whole(path, layer)));
+      tokens.forEach((path, layer) -> made.put(path, rows(path, layer)));
     }
     warnAboutLayers();
   }
 
   private Adapter create(String path, Adaptable layer, InitSource init) {
     try (var _ = new PointerScope()) {
+      Adapter leader = leader(path);
+      if (leader != null) {
+        String leaderPath = Objects.requireNonNull(resolution.leaders().get(path));
+        return config.follow(leader, leaderPath, layer, path);
+      }
       AdapterFactory factory = factories.getOrDefault(layer.getClass(), AdapterConfig::create);
       Adapter adapter = factory.create(config, layer, path, init.of(name, path));
       adapter.to(dtype(layer));
@@ -152,16 +136,49 @@ final class Attaching implements AutoCloseable {
     }
   }
 
-  /** Makes the adapter of one layer again, with other first values. */
+  private SavedModule whole(String path, Adaptable layer) {
+    return leader(path) instanceof SavedModule leader
+        ? new FollowingModule(layer, leader)
+        : SavedModule.of(layer);
+  }
+
+  private TokenAdapter rows(String path, Adaptable layer) {
+    if (leader(path) instanceof TokenAdapter leader) {
+      return new FollowingTokens(layer, leader);
+    }
+    var adapter = TokenAdapter.of(layer, Objects.requireNonNull(resolution.tokens().get(path)));
+    adapter.to(dtype(layer));
+    return adapter;
+  }
+
+  private @Nullable Adapter leader(String path) {
+    String leader = resolution.leaders().get(path);
+    return leader == null ? null : Objects.requireNonNull(made.get(leader));
+  }
+
+  /** Makes the adapter of one layer again, with other first values, and those that follow it. */
   void remake(String path, InitSource init) {
-    Adaptable layer = adapted.get(path);
-    if (layer != null) {
-      try (var _ = new NoGradGuard()) {
-        Adapter before = made.put(path, create(path, layer, init));
-        if (before != null) {
-          before.close();
-        }
-      }
+    if (!adapted.containsKey(path)) {
+      return;
+    }
+    try (var _ = new NoGradGuard()) {
+      replace(path, init);
+      resolution
+          .leaders()
+          .forEach(
+              (follower, leader) -> {
+                if (leader.equals(path)) {
+                  replace(follower, init);
+                }
+              });
+    }
+  }
+
+  private void replace(String path, InitSource init) {
+    Adaptable layer = Objects.requireNonNull(adapted.get(path));
+    Adapter before = made.put(path, create(path, layer, init));
+    if (before != null) {
+      before.close();
     }
   }
 
@@ -200,7 +217,7 @@ final class Attaching implements AutoCloseable {
   }
 
   Entry entry() {
-    return new Entry(name, config, adapted, resolution.parameters(), saved);
+    return new Entry(name, config, resolution, adapted, saved, tokens);
   }
 
   List<String> warnings() {
@@ -218,6 +235,7 @@ final class Attaching implements AutoCloseable {
     try {
       var layers = new LinkedHashMap<>(adapted);
       layers.putAll(saved);
+      layers.putAll(tokens);
       layers.forEach(
           (path, layer) -> {
             layer.adapters().attach(name, Objects.requireNonNull(made.get(path)));

@@ -15,23 +15,31 @@ final class Entry {
 
   private final String name;
   private AdapterConfig config;
+  private AdapterConfig trained;
   private final Map<String, Adaptable> adapted;
   private final Map<String, Adaptable> saved;
+  private final Map<String, Adaptable> tokens;
+  private final Map<String, String> leaders;
   private final List<String> parameters;
   private @Nullable BaseBiases biases;
   private boolean changedBase;
 
+  /** What an adapter is on; the layers by path. */
   Entry(
       String name,
       AdapterConfig config,
+      Resolution resolution,
       Map<String, Adaptable> adapted,
-      List<String> parameters,
-      Map<String, Adaptable> saved) {
+      Map<String, Adaptable> saved,
+      Map<String, Adaptable> tokens) {
     this.name = name;
     this.config = config;
+    trained = config;
     this.adapted = Collections.unmodifiableMap(adapted);
-    this.parameters = List.copyOf(parameters);
     this.saved = Collections.unmodifiableMap(saved);
+    this.tokens = Collections.unmodifiableMap(tokens);
+    parameters = resolution.parameters();
+    leaders = resolution.leaders();
   }
 
   String name() {
@@ -42,8 +50,19 @@ final class Entry {
     return config;
   }
 
+  /** The config as the file had it, before ranks were widened. */
+  AdapterConfig trained() {
+    return trained;
+  }
+
   void config(AdapterConfig other) {
+    config(other, other);
+  }
+
+  /** Takes over another config, and what it was in the file. */
+  void config(AdapterConfig other, AdapterConfig asTrained) {
     config = other;
+    trained = asTrained;
   }
 
   /** Layers with a branch, stacked parameters included, by path. */
@@ -60,10 +79,21 @@ final class Entry {
     return saved;
   }
 
+  /** Layers of which some rows are trained, by path. */
+  Map<String, Adaptable> tokens() {
+    return tokens;
+  }
+
+  /** For layers that share what is trained with another one the path of that one. */
+  Map<String, String> leaders() {
+    return leaders;
+  }
+
   /** All layers that hold something of this adapter, by path. */
   Map<String, Adaptable> layers() {
     var all = new LinkedHashMap<>(adapted);
     all.putAll(saved);
+    all.putAll(tokens);
     return all;
   }
 
@@ -99,6 +129,13 @@ final class Entry {
   Attached attached(List<String> warnings) {
     var modules = new ArrayList<>(adapted.keySet());
     modules.removeAll(parameters);
-    return new Attached(name, config, modules, parameters, List.copyOf(saved.keySet()), warnings);
+    return new Attached(
+        name,
+        config,
+        modules,
+        parameters,
+        List.copyOf(saved.keySet()),
+        List.copyOf(tokens.keySet()),
+        warnings);
   }
 }

@@ -43,8 +43,9 @@ final class Joining {
       List<String> warnings) {
     requireNew(name, config);
     warnings.addAll(config.warnings(configs()));
-    try (var attaching =
-        new Attaching(set.model(), set.facts(), name, config, options, factories)) {
+    AdapterConfig meant = config.on(set.model().layers(), set.facts());
+    try (var replication = Replication.of(set.model(), meant, warnings);
+        var attaching = new Attaching(set.model(), set.facts(), name, meant, options, factories)) {
       Entry entry = attaching.entry();
       requireSameParameters(entry);
       Map<String, Adaptable> biased = layersWithBias(entry);
@@ -73,6 +74,7 @@ final class Joining {
       }
       set.put(entry);
       entry.layers().values().forEach(layer -> layer.adapters().activate(set.active()));
+      replication.keep();
       return new Joined(entry, fit);
     }
   }

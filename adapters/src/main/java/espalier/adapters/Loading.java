@@ -54,7 +54,7 @@ final class Loading {
             Tensor own = layer.originalWeight();
             Tensor cast = weight.to(own.scalar_type().intern());
             if (!cast.equal(own)) { // waits for the device: once an embedding
-              changed.put(layer, cast.clone());
+              changed.put(layer, shared(changed, own, cast));
               warnings.add(
                   "%s of the base is replaced by the weight that was saved with the adapter"
                       .formatted(path));
@@ -63,6 +63,17 @@ final class Loading {
       changed.forEach(Adaptable::rebase);
     }
     return warnings;
+  }
+
+  // Layers of one weight go on sharing it if the file has the same for both.
+  private static Tensor shared(Map<Adaptable, Tensor> changed, Tensor own, Tensor cast) {
+    for (Map.Entry<Adaptable, Tensor> other : changed.entrySet()) {
+      boolean tied = other.getKey().originalWeight().data_ptr().equals(own.data_ptr());
+      if (tied && other.getValue().equal(cast)) {
+        return other.getValue();
+      }
+    }
+    return cast.clone();
   }
 
   static List<String> warnings(AdapterTensors.Fit fit) {

@@ -6,13 +6,13 @@ import espalier.nn.AdapterStack;
 import espalier.nn.Linear;
 import espalier.nn.Merge;
 import espalier.nn.QuantisedWeight;
+import espalier.nn.Replicable;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.function.BiFunction;
 import org.jspecify.annotations.Nullable;
 
 /** Merging over a whole model: all layers or none. */
@@ -20,11 +20,17 @@ final class Merging {
 
   private final AdapterSet set;
 
+  /** How a merge on one layer is got ready, given what merging gives on the layer it follows. */
+  @FunctionalInterface
+  private interface Preparation {
+    @Nullable Merge prepare(AdapterStack stack, List<String> names, @Nullable Merge leader);
+  }
+
   Merging(AdapterSet set) {
     this.set = set;
   }
 
-  MergeResult merge(List<String> names, boolean safe) {
+  MergeResult merge(List<String> names, MergeOptions options) {
     var warnings = new ArrayList<String>();
     List<String> before = set.merged();
     List<String> added = names.stream().filter(n -> !before.contains(n)).distinct().toList();
@@ -32,18 +38,71 @@ final class Merging {
       warnings.add("%s is merged already and is passed over".formatted(before));
     }
     Map<String, Adaptable> layers = set.layersOf(added);
-    List<List<String>> untied = untied(layers.keySet());
+    Map<String, String> leaders = leaders(layers, added);
+    List<List<String>> untied = untied(layers.keySet(), leaders);
     warnAboutTies(untied, warnings);
     refuse(layers, added);
     warnAboutRounding(layers, added, warnings);
-    allOrNone(layers, added, safe);
+    if (!options.untieReplicas()) {
+      refuseReplicas(layers.keySet(), added);
+    }
+    allOrNone(layers, leaders, added, options.safe(), AdapterStack::prepareMerge);
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 
-  private List<List<String>> untied(Collection<String> paths) {
+  private List<List<String>> untied(Collection<String> paths, Map<String, String> leaders) {
     return set.facts().tied().stream()
         .filter(group -> group.stream().anyMatch(paths::contains))
+        .filter(group -> !leaders.containsValue(group.getFirst()))
         .toList();
+  }
+
+  /**
+   * The layers that share the merged weight of another: all that a group of tied layers has of
+   * these adapters is shared too, and nothing took their weights apart before.
+   */
+  private Map<String, String> leaders(Map<String, Adaptable> layers, List<String> names) {
+    var leaders = new LinkedHashMap<String, String>();
+    for (List<String> group : set.facts().tied()) {
+      String first = group.getFirst();
+      if (group.stream().allMatch(path -> together(first, path, layers, names))) {
+        group.stream().skip(1).forEach(path -> leaders.put(path, first));
+      }
+    }
+    return leaders;
+  }
+
+  private boolean together(
+      String first, String path, Map<String, Adaptable> layers, List<String> names) {
+    Adaptable leader = layers.get(first);
+    Adaptable layer = layers.get(path);
+    if (leader == null || layer == null || address(leader) != address(layer)) {
+      return false;
+    }
+    return path.equals(first)
+        || names.stream()
+            .map(set::entry)
+            .filter(entry -> entry.layers().containsKey(first) || entry.layers().containsKey(path))
+            .allMatch(entry -> first.equals(entry.leaders().get(path)));
+  }
+
+  private static long address(Adaptable layer) {
+    return layer.weight().data_ptr().address();
+  }
+
+  private void refuseReplicas(Collection<String> paths, List<String> names) {
+    if (!(set.model() instanceof Replicable blocks)) {
+      return;
+    }
+    for (String block : blocks.replicas()) {
+      for (String path : paths) {
+        if (path.startsWith(block + ".")) {
+          throw new UnsupportedAdapterException(
+              "%s can not be merged because %s shares its weights with another block of layer_replication; untie the replicas, which gives each block weights of its own"
+                  .formatted(names, block));
+        }
+      }
+    }
   }
 
   private static void refuse(Map<String, Adaptable> layers, List<String> names) {
@@ -94,20 +153,24 @@ final class Merging {
   }
 
   /** Computes all merged weights, and only then puts them in place. */
-  private static void allOrNone(Map<String, Adaptable> layers, List<String> names, boolean safe) {
-    allOrNone(layers, names, safe, AdapterStack::prepareMerge);
-  }
-
   private static void allOrNone(
       Map<String, Adaptable> layers,
+      Map<String, String> leaders,
       List<String> names,
       boolean safe,
-      BiFunction<AdapterStack, List<String>, @Nullable Merge> prepare) {
+      Preparation preparation) {
     var merges = new LinkedHashMap<String, Merge>();
+    var ordered = new LinkedHashMap<>(layers);
+    leaders
+        .keySet()
+        .forEach(path -> ordered.putLast(path, Objects.requireNonNull(layers.get(path))));
     try {
-      layers.forEach(
+      ordered.forEach(
           (path, layer) -> {
-            Merge merge = prepare.apply(layer.adapters(), names);
+            String leader = leaders.get(path);
+            Merge merge =
+                preparation.prepare(
+                    layer.adapters(), names, leader == null ? null : merges.get(leader));
             if (merge == null) {
               return;
             }
@@ -132,12 +195,14 @@ final class Merging {
     List<String> added = wanted.stream().filter(n -> !before.contains(n)).toList();
     Map<String, Adaptable> layers = set.layersOf(wanted);
     refuse(layers, wanted);
+    refuseReplicas(layers.keySet(), wanted);
+    Map<String, String> leaders = leaders(layers, wanted);
     List<List<String>> untied =
-        untied(layers.keySet().stream().filter(path -> unmerged(layers, path)).toList());
+        untied(layers.keySet().stream().filter(path -> unmerged(layers, path)).toList(), leaders);
     warnAboutTies(untied, warnings);
     warnAboutRounding(layers, wanted, warnings);
     layers.putAll(set.layersOf(before));
-    allOrNone(layers, wanted, safe, AdapterStack::prepareSwitch);
+    allOrNone(layers, leaders, wanted, safe, AdapterStack::prepareSwitch);
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 

@@ -1,7 +1,10 @@
 package espalier.adapters;
 
 import espalier.nn.Layer;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
 
 /**
  * The layers of a model that a config means.
@@ -10,6 +13,8 @@ import java.util.List;
  * @param modules paths of the layers that get an adapter, in the model's order
  * @param parameters paths of the stacked parameters that get one
  * @param saved paths of the layers that are trained and saved whole
+ * @param tokens the rows that are trained by themselves, by path of their layer
+ * @param leaders for layers that share what is trained with another one the path of that one
  * @param unmatched names that match no layer
  * @param warnings what the user should know, sentences
  */
@@ -18,14 +23,18 @@ public record Resolution(
     List<String> modules,
     List<String> parameters,
     List<String> saved,
+    Map<String, List<Integer>> tokens,
+    Map<String, String> leaders,
     List<String> unmatched,
     List<String> warnings) {
 
-  /** Copies the lists. */
+  /** Copies the lists and maps. */
   public Resolution {
     modules = List.copyOf(modules);
     parameters = List.copyOf(parameters);
     saved = List.copyOf(saved);
+    tokens = Collections.unmodifiableMap(new LinkedHashMap<>(tokens));
+    leaders = Map.copyOf(leaders);
     unmatched = List.copyOf(unmatched);
     warnings = List.copyOf(warnings);
   }

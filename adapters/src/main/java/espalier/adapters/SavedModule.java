@@ -5,6 +5,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
+import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -13,25 +14,49 @@ import org.jspecify.annotations.Nullable;
  * A layer's whole weight and bias, copied, trained and saved: what {@code modules_to_save} asks
  * for. Its output replaces that of the base.
  */
-public final class SavedModule extends Adapter {
+public sealed class SavedModule extends Adapter permits FollowingModule {
 
   private final Adaptable layer;
-  private final Tensor weight;
   private final @Nullable Tensor bias;
 
+  /** Copies the bias; the weight is the subclass's or comes by {@link #of}. */
   SavedModule(Adaptable layer) {
     this.layer = layer;
     Tensor baseBias = layer.adapters().originalBias();
-    String name = // "weight", or "" if stacked
-        layer instanceof Linear ? "weight" : layer.parameters().keySet().iterator().next();
     try (var _ = new NoGradGuard()) {
-      weight = parameter(name, copy(stored(layer.originalWeight())));
-      bias = baseBias == null ? null : parameter("bias", copy(baseBias));
+      bias = baseBias == null ? null : parameter(lastName(), copy(baseBias));
     }
+  }
+
+  /** A copy of a layer's weight and bias. */
+  static SavedModule of(Adaptable layer) {
+    var module = new SavedModule(layer);
+    try (var _ = new NoGradGuard()) {
+      module.parameter(module.name(), copy(module.stored(layer.originalWeight())));
+    }
+    return module;
   }
 
   private static Tensor copy(Tensor tensor) {
     return tensor.detach().clone();
+  }
+
+  /** What the weight is called in the file: "weight", or "" if the layer is a stacked parameter. */
+  final String name() {
+    return layer instanceof Linear linear
+        ? linear.weightName()
+        : layer.parameters().keySet().iterator().next();
+  }
+
+  private String lastName() {
+    return layer instanceof Linear linear
+        ? linear.biasName()
+        : List.copyOf(layer.parameters().keySet()).getLast();
+  }
+
+  /** The trained weight as the layer stores it. */
+  Tensor weight() {
+    return parameter(name());
   }
 
   // as the file has it: GPT-2's Conv1D keeps its weight as [in, out]
@@ -40,37 +65,37 @@ public final class SavedModule extends Adapter {
   }
 
   @Override
-  public Adaptable layer() {
+  public final Adaptable layer() {
     return layer;
   }
 
   @Override
-  public Tensor first(Tensor x) {
-    return layer.base(x, stored(weight), bias);
+  public final Tensor first(Tensor x) {
+    return layer.base(x, stored(weight()), bias);
   }
 
   @Override
-  public Tensor forward(Tensor x, Tensor y) {
+  public final Tensor forward(Tensor x, Tensor y) {
     return first(x).to(y.scalar_type().intern());
   }
 
   @Override
-  public Tensor deltaWeight() {
-    return wide(stored(weight)).sub(wide(layer.originalWeight()));
+  public final Tensor deltaWeight() {
+    return wide(stored(weight())).sub(wide(layer.originalWeight()));
   }
 
   @Override
-  public Tensor mergedInto(Tensor replaced) {
-    return copy(stored(weight));
+  public final Tensor mergedInto(Tensor replaced) {
+    return copy(stored(weight()));
   }
 
   @Override
-  public @Nullable Tensor mergedIntoBias(@Nullable Tensor replaced) {
+  public final @Nullable Tensor mergedIntoBias(@Nullable Tensor replaced) {
     return bias == null ? null : copy(bias);
   }
 
   @Override
-  public @Nullable String rowsRefusal() {
+  public final @Nullable String rowsRefusal() {
     return layer instanceof Linear || layer instanceof Embedding || layer instanceof Convolution
         ? null
         : "rows of one batch can not have different copies of a " + layer.typeName();

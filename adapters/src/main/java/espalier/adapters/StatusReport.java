@@ -69,7 +69,8 @@ final class StatusReport {
   }
 
   private static LayerStatus.Gradients gradients(Adapter adapter) {
-    var tensors = adapter.parameters().values();
+    Adapter owner = adapter instanceof Follower follower ? follower.leader() : adapter;
+    var tensors = owner.parameters().values();
     long on = tensors.stream().filter(Tensor::requires_grad).count();
     if (on == 0) {
       return LayerStatus.Gradients.NO;

@@ -27,7 +27,9 @@ final class TargetResolver {
   private final ModelFacts facts;
   private final AdapterConfig config;
   private final Targets targets;
-  private final List<String> saved; // names, with those of the task
+  private List<String> saved; // names, with those of the task
+  private final Tying tying;
+  private Set<String> following = Set.of(); // those that are trained whole with another
   private final List<String> unused = new ArrayList<>();
   private final List<String> warnings = new ArrayList<>();
 
@@ -43,18 +45,29 @@ final class TargetResolver {
     TaskType task = config.head().taskType();
     names.addAll(task == null ? List.of() : task.heads());
     saved = List.copyOf(names);
+    tying = new Tying(layers, facts.tied(), config.ensureWeightTying());
   }
 
   Resolution resolve() {
-    Modules chosen = shortened(concrete(targets.modules()));
-    List<String> wanted = layers.keySet().stream().filter(p -> chooses(chosen, p)).toList();
-    List<String> modules = wanted.stream().filter(p -> !excluded(p)).toList();
+    Tying.Choice choice = tying.saved(saved, saved());
+    List<String> whole = choice.paths();
+    saved = choice.names();
+    following = Set.copyOf(tying.leaders().keySet());
+    Modules named = shortened(concrete(targets.modules()));
+    List<String> wanted = layers.keySet().stream().filter(p -> chooses(named, p)).toList();
+    var tied =
+        tying.targets(named, wanted.stream().filter(p -> !excluded(p)).toList(), this::excluded);
+    Modules chosen = tied.getKey();
+    List<String> modules = withPartners(tied.getValue());
     List<String> parameters = parameters();
     if (modules.isEmpty() && parameters.isEmpty()) {
       throw nothing(chosen, wanted);
     }
     warnAboutUnused(chosen, modules, parameters);
-    List<String> whole = saved();
+    Map<String, List<Integer>> tokens =
+        new TokenTargets(layers, tying, this::nearest).of(config.tokens(), facts.inputEmbedding());
+    requireApart(tokens.keySet(), whole, modules);
+    warnings.addAll(tying.warnings());
     boolean transposed =
         modules.stream()
             .anyMatch(p -> layers.get(p) instanceof Linear linear && linear.transposed());
@@ -64,8 +77,37 @@ final class TargetResolver {
         modules,
         parameters,
         whole,
+        tokens,
+        tying.leaders(),
         unused,
         warnings);
+  }
+
+  private List<String> withPartners(List<String> paths) {
+    var all = new LinkedHashSet<String>();
+    for (String path : paths) {
+      all.add(path);
+      if (layers.get(path) instanceof Adaptable layer) {
+        layer.partners().forEach(partner -> all.add(Layer.join(path, partner)));
+      }
+    }
+    return List.copyOf(all);
+  }
+
+  private static void requireApart(
+      Collection<String> tokens, Collection<String> whole, Collection<String> modules) {
+    for (String path : tokens) {
+      if (whole.contains(path)) {
+        throw new ConfigException(
+            "%s is in modules_to_save and in trainable_token_indices; train the whole layer or some of its rows"
+                .formatted(path));
+      }
+      if (modules.contains(path)) {
+        throw new ConfigException(
+            "%s is in target_modules and in trainable_token_indices; adapt the layer or train some of its rows"
+                .formatted(path));
+      }
+    }
   }
 
   // ---- which names
@@ -174,7 +216,7 @@ final class TargetResolver {
           case Modules.Matching m -> m.matches(path, "exclude_modules");
           case null, default -> false;
         };
-    return named || belowSaved(path);
+    return named || belowSaved(path) || following.contains(path);
   }
 
   private boolean belowSaved(String path) {

@@ -74,8 +74,14 @@ class AdapterContractTest {
     Adaptable layer = kind.layer(dtype);
     Tree tree = Tree.empty().with("layer", layer);
     var adapters = Adapters.of(tree, ModelFacts.of("llama"));
-    adapters.attach("one", config(method), 3);
+    adapters.attach("one", config(method), options(3));
     return new Fixture(adapters, layer, kind.input(dtype));
+  }
+
+  /** A seed, and the gradient that a method may want to have computed from data before. */
+  private static AttachOptions options(long seed) {
+    var gradient = Map.of("gradient", new Tree.Draw(5).normal(6, 8));
+    return AttachOptions.of(InitSource.seeded(seed).withPrepared(Map.of("layer", gradient)));
   }
 
   private static Fixture trained(String method, LayerKind kind, ScalarType dtype) {
@@ -192,7 +198,7 @@ class AdapterContractTest {
   void two_adapters_add_up_and_merge_in_either_order(String method, LayerKind kind) {
     Fixture fixture = trained(method, kind, ScalarType.Float);
     Adapters adapters = fixture.adapters();
-    adapters.add("two", config(method), AttachOptions.seeded(5));
+    adapters.add("two", config(method), options(5));
     fill(adapters, "two", 12);
     Tensor base = fixture.layer().base(fixture.x());
     Tensor one = fixture.layer().forward(fixture.x()).sub(base);
@@ -263,7 +269,7 @@ class AdapterContractTest {
   void each_row_of_a_mixed_batch_is_as_if_it_ran_alone(String method, LayerKind kind) {
     Fixture fixture = trained(method, kind, ScalarType.Float);
     Adapters adapters = fixture.adapters();
-    adapters.add("two", config(method), AttachOptions.seeded(5));
+    adapters.add("two", config(method), options(5));
     fill(adapters, "two", 12);
     Tensor x = fixture.x();
     Tensor base = fixture.layer().base(x);
@@ -284,7 +290,7 @@ class AdapterContractTest {
   void it_is_float32_beside_a_base_in_half_precision_unless_asked_otherwise(
       String method, LayerKind kind) {
     Fixture fixture = fresh(method, kind, ScalarType.BFloat16);
-    fixture.adapters().add("two", config(method), AttachOptions.seeded(5).withAutocast(false));
+    fixture.adapters().add("two", config(method), options(5).withAutocast(false));
 
     assertThat(adapter(fixture.adapters(), "one").dtype()).isEqualTo(ScalarType.Float);
     assertThat(adapter(fixture.adapters(), "two").dtype()).isEqualTo(ScalarType.BFloat16);

@@ -394,7 +394,7 @@ class AdaptersTest {
     assertThat(attached.warnings())
         .containsExactly(
             "[model.embed_tokens, lm_head] share one weight; what is trained on one of them does"
-                + " not act on the others");
+                + " not act on the others unless ensure_weight_tying is set");
     assertThat(result.untied()).isEqualTo(tied);
     assertThat(result.warnings())
         .containsExactly(

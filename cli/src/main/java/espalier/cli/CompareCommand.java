@@ -19,6 +19,7 @@ import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
 /** Trains several recipes and puts their results side by side. */
@@ -27,6 +28,8 @@ import tools.jackson.databind.json.JsonMapper;
     description =
         "Train recipes one after the other: one table and one picture of loss, size, memory, time.")
 final class CompareCommand implements Callable<Integer> {
+
+  private static final String KEPT = "compare.json";
 
   @SuppressWarnings("NullAway.Init")
   @Spec
@@ -50,28 +53,53 @@ final class CompareCommand implements Callable<Integer> {
       description = "Overrides a key of all recipes, such as training.steps=20")
   private List<String> overrides = new ArrayList<>();
 
+  @Option(
+      names = "--resume",
+      description = "Go on with a comparison that broke off, or add recipes to one")
+  private boolean resume;
+
   @Option(names = "--json", description = "Print one JSON object a recipe")
   private boolean json;
 
   @Override
   public Integer call() throws IOException {
     Output output = Output.of(spec);
-    FreshFolder.require(out);
+    if (!resume) {
+      FreshFolder.require(out);
+    }
     Map<String, Recipe> named = named();
+    Map<String, ComparedRun> done = done();
     List<String> warnings = ComparedRun.unequal(List.copyOf(named.values()));
     warnings.forEach(output::note);
     Files.createDirectories(out);
     var runs = new ArrayList<ComparedRun>();
     for (var each : named.entrySet()) {
-      output.note(each.getKey());
-      runs.add(ComparedRun.of(each.getKey(), each.getValue(), output));
-      Native.trim(); // otherwise what this run freed would count for the next one
+      ComparedRun before = done.get(each.getKey());
+      if (before != null && before.recipe().equals(each.getValue().resolved())) {
+        runs.add(before);
+      } else {
+        output.note(each.getKey());
+        runs.add(ComparedRun.of(each.getKey(), each.getValue(), resume, output));
+        Native.trim(); // otherwise what this run freed would count for the next one
+      }
       write(runs, warnings); // each time, so that a run that fails does not take the others along
     }
     output.table(runs.stream().map(ComparedRun::row).toList(), json);
     output.note("table:   " + out.resolve("compare.md"));
     output.note("picture: " + out.resolve("compare.png"));
     return 0;
+  }
+
+  private Map<String, ComparedRun> done() throws IOException {
+    var done = new LinkedHashMap<String, ComparedRun>();
+    Path kept = out.resolve(KEPT);
+    if (Files.exists(kept)) {
+      for (JsonNode row : JsonMapper.shared().readTree(Files.readAllBytes(kept))) {
+        ComparedRun run = ComparedRun.of(row);
+        done.put(run.name(), run);
+      }
+    }
+    return done;
   }
 
   private Map<String, Recipe> named() {
@@ -96,11 +124,10 @@ final class CompareCommand implements Callable<Integer> {
   private void write(List<ComparedRun> runs, List<String> warnings) {
     AtomicFiles.write(out.resolve("compare.md"), ComparedRun.markdown(runs, warnings));
     AtomicFiles.write(
-        out.resolve("compare.json"),
+        out.resolve(KEPT),
         JsonMapper.shared()
                 .writerWithDefaultPrettyPrinter()
-                .writeValueAsString(
-                    runs.stream().map(run -> run.row().put("adapter", run.adapter())).toList())
+                .writeValueAsString(runs.stream().map(ComparedRun::kept).toList())
             + "\n");
     XYChart chart =
         Picture.chart(
@@ -109,8 +136,7 @@ final class CompareCommand implements Callable<Integer> {
             "eval loss (nats per token)");
     chart.getStyler().setDefaultSeriesRenderStyle(XYSeriesRenderStyle.Scatter);
     for (ComparedRun run : runs) {
-      chart.addSeries(
-          run.name(), new double[] {run.parameters() / 1e6}, new double[] {run.after().loss()});
+      chart.addSeries(run.name(), new double[] {run.parameters() / 1e6}, new double[] {run.loss()});
     }
     Picture.write(chart, out.resolve("compare.png"));
   }

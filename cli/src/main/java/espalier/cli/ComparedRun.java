@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
+import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -19,25 +20,34 @@ import tools.jackson.databind.node.ObjectNode;
  * @param method its {@code peft_type}
  * @param parameters trained numbers
  * @param steps optimizer steps
- * @param before the evaluation before training
- * @param after the evaluation at the end
+ * @param lossBefore evaluation loss before training, nats per token
+ * @param loss evaluation loss at the end
+ * @param tokenAccuracy part of the evaluation's tokens that are most likely to the model, at the
+ *     end
  * @param seconds of training, evaluations included
  * @param peakBytes the most memory the process held from loading the model on
  * @param adapter the adapter's file
+ * @param recipe what was done, as the run's folder keeps it
  */
 record ComparedRun(
     String name,
     String method,
     long parameters,
     int steps,
-    EvalMetrics before,
-    EvalMetrics after,
+    double lossBefore,
+    double loss,
+    double tokenAccuracy,
     double seconds,
     long peakBytes,
-    String adapter) {
+    String adapter,
+    String recipe) {
 
-  /** Trains a recipe and closes all that it needed. */
-  static ComparedRun of(String name, Recipe recipe, Output output) {
+  /**
+   * Trains a recipe and closes all that it needed.
+   *
+   * @param resume whether to go on with a run that broke off; its time counts from there
+   */
+  static ComparedRun of(String name, Recipe recipe, boolean resume, Output output) {
     Memory.resetPeak();
     try (var listener = new TerminalListener(output, false, 0);
         var run = TrainingRun.open(recipe, listener, output::note)) {
@@ -45,7 +55,7 @@ record ComparedRun(
       var adapters = run.model().adapters();
       long parameters = adapters.parameters().values().stream().mapToLong(Tensor::numel).sum();
       long start = System.nanoTime();
-      TrainingState end = run.train(false);
+      TrainingState end = run.train(resume);
       double seconds = (System.nanoTime() - start) / 1e9;
       listener.finish();
       // The best adapter of a run that stops early is not the last one that was looked at.
@@ -56,12 +66,35 @@ record ComparedRun(
           adapters.config(TrainingRun.ADAPTER).peftType(),
           parameters,
           end.step(),
-          listener.evals().getFirst(),
-          after,
+          listener.evals().getFirst().loss(),
+          after.loss(),
+          after.tokenAccuracy(),
           seconds,
           Memory.peakBytes(),
-          run.adapterFile().toString());
+          run.adapterFile().toString(),
+          recipe.resolved());
     }
+  }
+
+  /** What {@link #kept} wrote. */
+  static ComparedRun of(JsonNode kept) {
+    return new ComparedRun(
+        kept.path("recipe").asString(),
+        kept.path("method").asString(),
+        kept.path("trainable_parameters").asLong(),
+        kept.path("steps").asInt(),
+        kept.path("eval_loss_before").asDouble(),
+        kept.path("eval_loss").asDouble(),
+        kept.path("token_accuracy").asDouble(),
+        kept.path("seconds").asDouble(),
+        kept.path("peak_mb").asLong() * 1_000_000,
+        kept.path("adapter").asString(),
+        kept.path("resolved").asString());
+  }
+
+  /** The row with what is needed to find the run again. */
+  ObjectNode kept() {
+    return row().put("adapter", adapter).put("resolved", recipe);
   }
 
   ObjectNode row() {
@@ -70,9 +103,9 @@ record ComparedRun(
         .put("method", method)
         .put("trainable_parameters", parameters)
         .put("steps", steps)
-        .put("eval_loss_before", before.loss())
-        .put("eval_loss", after.loss())
-        .put("token_accuracy", after.tokenAccuracy())
+        .put("eval_loss_before", lossBefore)
+        .put("eval_loss", loss)
+        .put("token_accuracy", tokenAccuracy)
         .put("seconds", seconds)
         .put("peak_mb", Math.round(peakBytes / 1e6));
   }
@@ -95,9 +128,9 @@ record ComparedRun(
               run.method,
               run.parameters,
               run.steps,
-              run.before.loss(),
-              run.after.loss(),
-              run.after.tokenAccuracy(),
+              run.lossBefore,
+              run.loss,
+              run.tokenAccuracy,
               run.seconds,
               run.peakBytes / 1e6));
     }

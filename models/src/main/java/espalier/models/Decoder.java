@@ -100,8 +100,17 @@ final class Decoder extends Model {
   }
 
   @Override
-  public void repeatBlocks(int... sources) {
-    stack.repeat(sources);
-    rebuilt();
+  public List<Integer> sources() {
+    return stack.sources();
+  }
+
+  @Override
+  public Set<String> replicas() {
+    return stack.replicas();
+  }
+
+  @Override
+  public Repetition repeat(int... sources) {
+    return stack.repeat(this::hasBlocks, sources);
   }
 }

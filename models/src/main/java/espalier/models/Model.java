@@ -1,7 +1,10 @@
 package espalier.models;
 
 import espalier.nn.Adaptable;
+import espalier.nn.ForwardLock;
 import espalier.nn.Layer;
+import espalier.nn.Replicable;
+import espalier.nn.Steady;
 import espalier.nn.TokenIds;
 import java.util.Arrays;
 import java.util.List;
@@ -18,9 +21,10 @@ import org.jspecify.annotations.Nullable;
  * <p>What a forward makes belongs to the scope around it. Where gradients are wanted, that is the
  * {@link espalier.nn.Scope#graph graph scope}, which must stay open until backward has run.
  */
-public abstract class Model extends Layer {
+public abstract class Model extends Layer implements Replicable, Steady {
 
-  private final ModelConfig config;
+  private final ForwardLock lock = new ForwardLock();
+  private ModelConfig config;
   private boolean checkpointing;
   private @Nullable List<Adaptable> adaptables;
 
@@ -50,7 +54,16 @@ public abstract class Model extends Layer {
    * @throws IllegalArgumentException if the inputs do not fit together or to the model
    */
   public final Tensor logits(ModelInputs in) {
-    return knowing(in, () -> head(hidden(in)));
+    return lock.forward(() -> knowing(in, () -> head(hidden(in))));
+  }
+
+  /**
+   * The lock that {@link #logits} holds. Who calls {@link #hidden} and {@link #head} apart holds it
+   * around both, so that nothing is swapped between them.
+   */
+  @Override
+  public final ForwardLock forwardLock() {
+    return lock;
   }
 
   /** Runs a forward so that adapters which wait for tokens know them. */
@@ -127,11 +140,6 @@ public abstract class Model extends Layer {
     return all;
   }
 
-  /** Says that layers came or went. */
-  final void rebuilt() {
-    adaptables = null;
-  }
-
   /** What the head gets, [B, T, hidden]: the states after the last block and its norm. */
   public abstract Tensor hidden(ModelInputs in);
 
@@ -172,18 +180,35 @@ public abstract class Model extends Layer {
         modelType() + " with a classifier does not generate, so it has no cache");
   }
 
-  /**
-   * Makes a new list of blocks out of the present one. A block that is named twice shares its
-   * weights with itself, and has adapters of its own. Must be called before adapters come.
-   *
-   * @param sources for each block of the new list the index of the present block that it repeats
-   * @throws IllegalArgumentException if an index is not there or the model can not do it
-   */
-  public void repeatBlocks(int... sources) {
+  @Override
+  public List<Integer> sources() {
+    return List.of();
+  }
+
+  @Override
+  public Set<String> replicas() {
+    return Set.of();
+  }
+
+  @Override
+  public Repetition repeat(int... sources) {
     throw new IllegalArgumentException(
-        "layer_replication is for decoders of one list of blocks, which "
+        "layer_replication is for models of one list of blocks, which "
             + modelType()
-            + " is not");
+            + " is not; leave it out");
+  }
+
+  /** Makes a new list of blocks out of the present one, for good; see {@link #repeat}. */
+  public final void repeatBlocks(int... sources) {
+    try (Repetition repetition = repeat(sources)) {
+      repetition.keep();
+    }
+  }
+
+  /** Takes down that layers came or went, and in the config how many blocks there are now. */
+  final void hasBlocks(int layers) {
+    adaptables = null;
+    config = config.withLayers(layers);
   }
 
   /** Whether backward computes the blocks again instead of keeping what they made. */

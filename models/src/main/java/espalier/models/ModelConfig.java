@@ -36,6 +36,24 @@ public record ModelConfig(
     Map<String, @Nullable Object> raw,
     Set<String> unread) {
 
+  /** The same with another number of blocks; {@link #raw} stays what the file says. */
+  ModelConfig withLayers(int number) {
+    return new ModelConfig(
+        modelType,
+        task,
+        vocabulary,
+        hidden,
+        number,
+        heads,
+        kvHeads,
+        headDim,
+        maxPositions,
+        labels,
+        tokens,
+        raw,
+        unread);
+  }
+
   /**
    * Token ids with a meaning.
    *

@@ -96,4 +96,19 @@ final class SequenceClassifier extends Model {
   public ScalarType dtype() {
     return stack.dtype();
   }
+
+  @Override
+  public List<Integer> sources() {
+    return stack.sources();
+  }
+
+  @Override
+  public Set<String> replicas() {
+    return stack.replicas();
+  }
+
+  @Override
+  public Repetition repeat(int... sources) {
+    return stack.repeat(this::hasBlocks, sources);
+  }
 }

@@ -9,14 +9,22 @@ import espalier.nn.Embedding;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.Recompute;
+import espalier.nn.Replicable;
 import espalier.nn.Scope;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.EnumMap;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.function.IntConsumer;
 import java.util.function.IntFunction;
+import java.util.stream.IntStream;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -31,7 +39,8 @@ final class Stack {
   private final Map<Part, Adaptable> parts = new EnumMap<>(Part.class);
   private final Group list;
   private List<Block> blocks;
-  private @Nullable RelativeBias relativeBias;
+  private List<Integer> sources;
+  private final @Nullable RelativeBias relativeBias;
 
   Stack(Tree tree, DecoderSpec spec) {
     this.spec = spec;
@@ -47,6 +56,7 @@ final class Stack {
             });
     list = tree.node(spec.names().get(Part.BLOCKS), "ModuleList");
     blocks = made;
+    sources = IntStream.range(0, made.size()).boxed().toList();
     Embedding table = made.getFirst().relativeBias();
     relativeBias =
         table != null && spec.position() instanceof Position.Relative relative
@@ -255,9 +265,93 @@ final class Stack {
     return rope.dynamic() ? positions.max().item_long() + 1 : in.past() + in.time();
   }
 
-  /** Makes a new list of blocks out of the present one; see {@link Model#repeatBlocks}. */
-  void repeat(int... sources) {
-    Map<String, Layer> present = Map.copyOf(list.children());
+  /** For each block the index of the checkpoint's block that it is. */
+  List<Integer> sources() {
+    return sources;
+  }
+
+  /** The paths of the blocks that share their weights with another. */
+  Set<String> replicas() {
+    var paths = new LinkedHashSet<String>();
+    for (int i = 0; i < sources.size(); i++) {
+      if (Collections.frequency(sources, sources.get(i)) > 1) {
+        paths.add(spec.names().get(Part.BLOCKS) + "." + i);
+      }
+    }
+    return paths;
+  }
+
+  /**
+   * Makes a new list of blocks out of the present one; see {@link Replicable#repeat}.
+   *
+   * @param changed told how many blocks there are, also when the old list is put back
+   */
+  Replicable.Repetition repeat(IntConsumer changed, int... chosen) {
+    requireRepeatable(chosen);
+    var made = new ArrayList<Block>();
+    var nodes = new LinkedHashMap<String, Layer>();
+    for (int i = 0; i < chosen.length; i++) {
+      var tree = new Tree(new BlockWeights(blockAt(chosen[i])));
+      made.add(new Block(tree, "block", i, spec, blocks.get(chosen[i]).spec()));
+      nodes.put(Integer.toString(i), tree.node("block", "DecoderBlock"));
+    }
+    List<Integer> now = Arrays.stream(chosen).mapToObj(sources::get).toList();
+    var before = new Blocks(blocks, new LinkedHashMap<>(list.children()), sources);
+    var after = new Blocks(made, nodes, now);
+    place(after, changed);
+    return new Repetition(before, after, changed);
+  }
+
+  private record Blocks(List<Block> blocks, Map<String, Layer> nodes, List<Integer> sources) {
+    void close() {
+      nodes.values().forEach(Layer::close);
+    }
+  }
+
+  private final class Repetition implements Replicable.Repetition {
+    private final Blocks before;
+    private final Blocks after;
+    private final IntConsumer changed;
+    private boolean decided;
+
+    Repetition(Blocks before, Blocks after, IntConsumer changed) {
+      this.before = before;
+      this.after = after;
+      this.changed = changed;
+    }
+
+    @Override
+    public void keep() {
+      decided = true;
+      before.close();
+    }
+
+    @Override
+    public void close() {
+      if (!decided) {
+        decided = true;
+        place(before, changed);
+        after.close();
+      }
+    }
+  }
+
+  private void place(Blocks chosen, IntConsumer changed) {
+    boolean training = list.training();
+    Set.copyOf(list.children().keySet()).forEach(list::takeOff);
+    chosen
+        .nodes()
+        .forEach(
+            (name, node) -> {
+              node.train(training);
+              list.hang(name, node);
+            });
+    blocks = chosen.blocks();
+    sources = chosen.sources();
+    changed.accept(blocks.size());
+  }
+
+  private void requireRepeatable(int... chosen) {
     list.layers()
         .values()
         .forEach(
@@ -267,32 +361,16 @@ final class Stack {
                     "layers can not be repeated once adapters are attached; repeat them first");
               }
             });
-    for (int source : sources) {
+    for (int source : chosen) {
       if (source < 0 || source >= blocks.size()) {
         throw new IllegalArgumentException(
             "layer_replication names layer %d but the model has layers 0 to %d"
                 .formatted(source, blocks.size() - 1));
       }
     }
-    if (sources.length == 0) {
+    if (chosen.length == 0) {
       throw new IllegalArgumentException("layer_replication leaves no layer; name at least one");
     }
-    var made = new ArrayList<Block>();
-    var nodes = new ArrayList<Layer>();
-    for (int i = 0; i < sources.length; i++) {
-      var tree = new Tree(new BlockWeights(blockAt(sources[i])));
-      made.add(new Block(tree, "block", i, spec, blocks.get(sources[i]).spec()));
-      nodes.add(tree.node("block", "DecoderBlock"));
-    }
-    for (String name : present.keySet()) {
-      list.takeOff(name);
-    }
-    for (int i = 0; i < nodes.size(); i++) {
-      nodes.get(i).train(list.training());
-      list.hang(Integer.toString(i), nodes.get(i));
-    }
-    blocks = made;
-    present.values().forEach(Layer::close);
   }
 
   private Layer blockAt(int index) {

@@ -1,5 +1,6 @@
 package espalier.nn;
 
+import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -97,6 +98,11 @@ public abstract class Adaptable extends Layer {
   public final void rebaseBias(Tensor bias) {
     adapters.requireUnmerged();
     replaceBias(bias);
+  }
+
+  /** Layers below this one that get an adapter whenever it does, by their path from here. */
+  public List<String> partners() {
+    return List.of();
   }
 
   /** The dtype of the weight, in which the layer computes. */

@@ -206,6 +206,17 @@ public abstract class Adapter extends Layer {
   }
 
   /**
+   * {@inheritDoc}
+   *
+   * <p>It becomes contiguous, as what a file holds is: libtorch sums strided tensors in another
+   * order, and a run that is resumed has to end with the same bits.
+   */
+  @Override
+  protected final Tensor parameter(String name, Tensor value) {
+    return super.parameter(name, value.contiguous());
+  }
+
+  /**
    * Takes over saved tensors in the place of the present ones, which keep their identity, dtype and
    * need of gradients. The shapes must be those that {@link #state()} has, or those that the method
    * allows instead.

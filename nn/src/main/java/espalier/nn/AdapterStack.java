@@ -162,9 +162,19 @@ public final class AdapterStack {
    * @return to be closed by the caller, or null if nothing is to be merged here
    */
   public @Nullable Merge prepareMerge(List<String> names) {
+    return prepareMerge(names, null);
+  }
+
+  /**
+   * As {@link #prepareMerge(List)}, on a layer that shares its weight and all that is merged into
+   * it with another layer: the merged weight is shared as well.
+   *
+   * @param leader what merging gives on the other layer, or null to compute a weight of its own
+   */
+  public @Nullable Merge prepareMerge(List<String> names, @Nullable Merge leader) {
     List<String> added =
         names.stream().filter(n -> adapters.containsKey(n) && !merged.contains(n)).toList();
-    return added.isEmpty() ? null : Merge.prepare(this, added, false);
+    return added.isEmpty() ? null : Merge.prepare(this, added, false, leader);
   }
 
   /**
@@ -176,8 +186,18 @@ public final class AdapterStack {
    * @return to be closed by the caller, or null if nothing changes here
    */
   public @Nullable Merge prepareSwitch(List<String> names) {
+    return prepareSwitch(names, null);
+  }
+
+  /**
+   * As {@link #prepareSwitch(List)}, on a layer that shares its weight with another one, as in
+   * {@link #prepareMerge(List, Merge)}.
+   *
+   * @param leader what switching gives on the other layer, or null to compute a weight of its own
+   */
+  public @Nullable Merge prepareSwitch(List<String> names, @Nullable Merge leader) {
     List<String> wanted = names.stream().filter(adapters::containsKey).distinct().toList();
-    return wanted.equals(merged) ? null : Merge.prepare(this, wanted, true);
+    return wanted.equals(merged) ? null : Merge.prepare(this, wanted, true, leader);
   }
 
   void mergedNow(List<String> names, boolean instead) {

@@ -71,13 +71,15 @@ public final class Embedding extends Adaptable {
 
   @Override
   public Tensor base(Tensor ids, Tensor table, @Nullable Tensor none) {
-    Tensor rows = lookup(ids, table);
-    return scale == 1 ? rows : rows.mul(scaleIn(rows));
+    return scaled(lookup(ids, table));
   }
 
-  // The reference rounds the scale to the table's dtype before it multiplies.
-  private Tensor scaleIn(Tensor rows) {
-    return scalar_tensor(new Scalar(scale)).to(rows.scalar_type().intern());
+  /** Rows that were looked up, [..., D], times this embedding's scale. */
+  public Tensor scaled(Tensor rows) {
+    // The reference rounds the scale to the table's dtype before it multiplies.
+    return scale == 1
+        ? rows
+        : rows.mul(scalar_tensor(new Scalar(scale)).to(rows.scalar_type().intern()));
   }
 
   /** Rows of another table with this embedding's padding rule: [...] to [..., width]. */

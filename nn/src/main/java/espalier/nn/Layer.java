@@ -119,7 +119,7 @@ public abstract class Layer implements AutoCloseable {
    *
    * @return the owned handle
    */
-  protected final Tensor parameter(String name, Tensor value) {
+  protected Tensor parameter(String name, Tensor value) {
     Tensor owned = Scope.own(value);
     Tensor old = parameters.put(name, owned);
     if (old != null) {

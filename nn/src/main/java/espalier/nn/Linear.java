@@ -15,10 +15,10 @@ import org.jspecify.annotations.Nullable;
  * y = x Wᵀ + bias, with W [out, in]. The weight is a tensor, or {@linkplain QuantisedWeight codes}
  * that are decoded wherever values are needed; either can take the place of the other.
  */
-public sealed class Linear extends Adaptable permits TransposedLinear {
+public sealed class Linear extends Adaptable permits AttentionProjection, TransposedLinear {
 
-  private static final String WEIGHT = "weight";
-
+  private final String weightName;
+  private final String biasName;
   private @Nullable Tensor weight; // as the checkpoint has it; null while codes stand for it
   private @Nullable QuantisedWeight codes; // [out, in]
   private @Nullable Tensor bias; // [out]
@@ -30,12 +30,18 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
    * @param bias [out], or null
    */
   public Linear(Tensor weight, @Nullable Tensor bias) {
+    this("weight", weight, "bias", bias);
+  }
+
+  Linear(String weightName, Tensor weight, String biasName, @Nullable Tensor bias) {
     if (weight.dim() != 2) {
       throw new IllegalArgumentException(
           "a linear weight has 2 dimensions but this one has " + weight.dim());
     }
-    this.weight = parameter(WEIGHT, weight);
-    this.bias = bias == null ? null : parameter("bias", bias);
+    this.weightName = weightName;
+    this.biasName = biasName;
+    this.weight = parameter(weightName, weight);
+    this.bias = bias == null ? null : parameter(biasName, bias);
   }
 
   /**
@@ -45,13 +51,25 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
    * @param bias [out], or null
    */
   public Linear(QuantisedWeight weight, @Nullable Tensor bias) {
+    this.weightName = "weight";
+    this.biasName = "bias";
     this.codes = weight;
-    this.bias = bias == null ? null : parameter("bias", bias);
+    this.bias = bias == null ? null : parameter(biasName, bias);
   }
 
   /** A linear layer from a checkpoint; its bias is optional. */
   public static Linear from(Weights weights) {
     return new Linear(weights.get("weight"), weights.find("bias"));
+  }
+
+  /** What the weight is called below this layer's path. */
+  public final String weightName() {
+    return weightName;
+  }
+
+  /** What the bias is called below this layer's path. */
+  public final String biasName() {
+    return biasName;
   }
 
   /** Number of input features. */
@@ -146,13 +164,13 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
     dropCodes();
     codes = replacement;
     if (weight != null) {
-      removeParameter(WEIGHT);
+      removeParameter(weightName);
       weight = null;
     }
   }
 
   private void putTensor(Tensor w) {
-    Tensor owned = parameter(WEIGHT, logical(w));
+    Tensor owned = parameter(weightName, logical(w));
     dropCodes();
     weight = owned;
   }
@@ -264,7 +282,7 @@ public sealed class Linear extends Adaptable permits TransposedLinear {
 
   @Override
   void replaceBias(Tensor b) {
-    bias = parameter("bias", b);
+    bias = parameter(biasName, b);
   }
 
   @Override

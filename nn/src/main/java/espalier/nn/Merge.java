@@ -40,17 +40,21 @@ public final class Merge implements AutoCloseable {
     this.instead = instead;
   }
 
-  static Merge prepare(AdapterStack stack, List<String> names, boolean instead) {
+  static Merge prepare(
+      AdapterStack stack, List<String> names, boolean instead, @Nullable Merge leader) {
     stack.vacate();
     var merge = new Merge(stack, names, instead);
     try (var _ = new PointerScope();
         var _ = new NoGradGuard()) {
+      Tensor shared = leader == null ? null : leader.weight;
       if (stack.layer().codes() != null) {
         merge.quantised();
+      } else if (shared != null) {
+        merge.whole(shared);
       } else if (names.stream().map(stack::get).allMatch(Merge::changesFew)) {
         merge.few();
       } else {
-        merge.whole();
+        merge.whole(null);
       }
       return merge;
     } catch (RuntimeException e) {
@@ -71,7 +75,7 @@ public final class Merge implements AutoCloseable {
     boolean fromOriginal = instead && weights.dense();
     boolean inPlace = !fromOriginal && layer.ownsWeight();
     if (!fromOriginal && !inPlace && (weights.apart() || !weights.patches().isEmpty())) {
-      whole(); // somebody else sees the merged weight, which must not change under them
+      whole(null); // somebody else sees the merged weight, which must not change under them
       return;
     }
     if (!inPlace) {
@@ -126,14 +130,21 @@ public final class Merge implements AutoCloseable {
     return dtype == ScalarType.Double ? dtype : ScalarType.Float;
   }
 
-  private void whole() {
+  /**
+   * Makes a weight of its own.
+   *
+   * @param shared the merged weight, where another layer has the same, or null to compute it
+   */
+  private void whole(@Nullable Tensor shared) {
     Adaptable layer = stack.layer();
     Tensor sum = instead ? weights.original() : layer.presentWeight();
-    for (String name : names) {
-      sum = stack.get(name).mergedInto(sum);
+    if (shared == null) {
+      for (String name : names) {
+        sum = stack.get(name).mergedInto(sum);
+      }
     }
     dense = true;
-    weight = Scope.own(sum);
+    weight = Scope.own(shared == null ? sum : shared);
     biases();
   }
 

@@ -6,6 +6,8 @@ import espalier.adapters.Attached;
 import espalier.adapters.gralora.GraloraLinear;
 import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraLinear;
+import espalier.adapters.lora.TiedEmbedding;
+import espalier.adapters.lora.TiedHead;
 import espalier.adapters.shira.ShiraLinear;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.util.Collection;
@@ -25,7 +27,7 @@ final class ConfigCase implements Experiment {
 
   /** Lists that the reference keeps as sets, so that their order in a file says nothing. */
   private static final List<String> SETS =
-      List.of("target_modules", "exclude_modules", "modules_to_save");
+      List.of("target_modules", "target_parameters", "exclude_modules", "modules_to_save");
 
   @Override
   public Outcome run(Case golden) {
@@ -40,7 +42,9 @@ final class ConfigCase implements Experiment {
       Attached attached = model.attach("default", config, 0);
       got.set("targeted_modules", list(attached.modules()));
       got.set("targeted_parameters", list(attached.parameters()));
-      got.set("wrapped_modules", list(attached.saved()));
+      var wrapped = new TreeSet<>(attached.saved());
+      wrapped.addAll(attached.tokens());
+      got.set("wrapped_modules", list(wrapped));
       got.set("parameters", parameters(adapters));
       got.set("trainable_names", list(new TreeSet<>(adapters.parameters().keySet())));
       ObjectNode shapes = got.putObject("adapter_file");
@@ -60,6 +64,7 @@ final class ConfigCase implements Experiment {
     want.set("adapter_config", comparable(file.asObject()));
     want.set("scaling", scaling(golden.get("modules")));
     Departures.wholeNamesOnly(want);
+    Departures.tiedCountOnce(want);
     return new Outcome.Values(want, got);
   }
 
@@ -74,6 +79,8 @@ final class ConfigCase implements Experiment {
                 case LoraLinear lora -> scaling.put(path, lora.scaling());
                 case GraloraLinear gralora -> scaling.put(path, gralora.scaling());
                 case LoraEmbedding lora -> scaling.put(path, lora.scaling());
+                case TiedHead lora -> scaling.put(path, lora.scaling());
+                case TiedEmbedding lora -> scaling.put(path, lora.scaling());
                 case ShiraLinear shira -> scaling.put(path, shira.scale());
                 default -> {} // parameters, whose modules the reference names by their wrappers
               }

@@ -20,7 +20,9 @@ final class Departures {
 
   /** The tensors that a case expects, or what is right in their place. */
   static Map<String, Tensor> expected(Case golden) {
-    return golden.kind().equals("convert/loftq") ? GarbledFit.corrected(golden) : golden.expected();
+    return golden.kind().equals("convert/loftq")
+        ? GarbledFit.corrected(golden)
+        : TiedFactors.expected(golden);
   }
 
   /** Why the library accepts what the reference refuses, or null if it does not. */
@@ -150,24 +152,62 @@ final class Departures {
   private static void remove(ObjectNode expected, String path) {
     without(expected, "wrapped_modules", path);
     ObjectNode file = expected.required("adapter_file").asObject();
-    ObjectNode parameters = expected.required("parameters").asObject();
     for (var entry : List.copyOf(file.properties())) {
       String key = entry.getKey();
       if (key.startsWith("base_model.model." + path + ".")) {
         file.remove(key);
-        without(expected, "trainable_names", key);
-        long size = 1;
-        for (JsonNode length : entry.getValue()) {
-          size *= length.asLong();
-        }
-        parameters.put("trainable", parameters.required("trainable").asLong() - size);
-        parameters.put("all", parameters.required("all").asLong() - size);
+        untrained(expected, key, entry.getValue());
       }
     }
-    parameters.put(
-        "percent",
-        ConfigCase.percent(
-            parameters.required("trainable").asLong(), parameters.required("all").asLong()));
+  }
+
+  private static void untrained(ObjectNode expected, String key, JsonNode shape) {
+    without(expected, "trainable_names", key);
+    ObjectNode parameters = expected.required("parameters").asObject();
+    long size = 1;
+    for (JsonNode length : shape) {
+      size *= length.asLong();
+    }
+    long trainable = parameters.required("trainable").asLong() - size;
+    long all = parameters.required("all").asLong() - size;
+    parameters
+        .put("trainable", trainable)
+        .put("all", all)
+        .put("percent", ConfigCase.percent(trainable, all));
+  }
+
+  /**
+   * Takes out of what is expected of a config the second mention of factors that tied layers share:
+   * the reference makes two parameters on one storage, steps both, and counts both.
+   *
+   * @param expected the case's expectations, which are changed; its file still has both
+   */
+  static void tiedCountOnce(ObjectNode expected) {
+    if (!expected.path("given").path("ensure_weight_tying").asBoolean(false)) {
+      return;
+    }
+    JsonNode file = expected.required("adapter_file");
+    for (var embedding : file.properties()) {
+      String suffix = ".lora_embedding_A";
+      if (!embedding.getKey().endsWith(suffix)) {
+        continue;
+      }
+      JsonNode a = embedding.getValue();
+      JsonNode b = file.required(embedding.getKey().replace(suffix, ".lora_embedding_B"));
+      for (var head : file.properties()) {
+        JsonNode other = head.getKey().endsWith(".lora_A.weight") ? b : a;
+        boolean factor =
+            head.getKey().endsWith(".lora_A.weight") || head.getKey().endsWith(".lora_B.weight");
+        String mate = head.getKey().replaceFirst("lora_[AB]\\.weight$", "lora_B.weight");
+        if (factor && transposed(head.getValue(), other) && transposed(file.required(mate), a)) {
+          untrained(expected, head.getKey(), head.getValue());
+        }
+      }
+    }
+  }
+
+  private static boolean transposed(JsonNode one, JsonNode two) {
+    return one.get(0).equals(two.get(1)) && one.get(1).equals(two.get(0));
   }
 
   private static void without(ObjectNode expected, String field, String text) {

@@ -6,7 +6,9 @@ import espalier.nn.Adaptable;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
+import espalier.nn.Layer;
 import espalier.nn.Linear;
+import espalier.nn.MultiheadAttention;
 import espalier.nn.TransposedLinear;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -31,6 +33,15 @@ final class GoldenLayer {
     this.type = spec.required("type").asString();
   }
 
+  /** The layer's output, attention with itself where it is attention. */
+  static Tensor forward(Layer layer, Tensor x) {
+    return switch (layer) {
+      case MultiheadAttention attention -> attention.forward(x);
+      case Adaptable adaptable -> adaptable.forward(x);
+      default -> throw new AssertionError(layer.typeName() + " has no forward");
+    };
+  }
+
   /** The path in a {@link Box} of the layer that adapters go on. */
   String path() {
     return type.equals("experts") ? "layer.weight" : "layer";
@@ -42,16 +53,19 @@ final class GoldenLayer {
   }
 
   /** A model that holds the layer, and nothing else. */
-  Box box(Adaptable layer) {
+  Box box(Layer layer) {
     return new Box(type.equals("experts") ? new Box.Holder("weight", layer) : layer);
   }
 
   /**
    * The layer over given parameters.
    *
-   * @param base {@code weight}, and {@code bias} where there is one
+   * @param base {@code weight}, and {@code bias} where there is one; of attention all four
    */
-  Adaptable over(Map<String, Tensor> base) {
+  Layer over(Map<String, Tensor> base) {
+    if (type.equals("attention")) {
+      return new MultiheadAttention(base::get, number("heads"));
+    }
     Tensor weight = Objects.requireNonNull(base.get("weight"), "the case has no base.weight");
     Tensor bias = base.get("bias");
     return switch (type) {
@@ -65,7 +79,16 @@ final class GoldenLayer {
   }
 
   /** A layer whose parameters are drawn, for cases where the numbers do not matter. */
-  Adaptable drawn() {
+  Layer drawn() {
+    if (type.equals("attention")) {
+      long width = number("dim");
+      return over(
+          Map.of(
+              "in_proj_weight", randn(new long[] {3 * width, width}),
+              "in_proj_bias", randn(new long[] {3 * width}),
+              "out_proj.weight", randn(new long[] {width, width}),
+              "out_proj.bias", randn(new long[] {width})));
+    }
     var base = new LinkedHashMap<String, Tensor>();
     base.put("weight", randn(weightShape()).mul(new Scalar(0.4)));
     if (spec.path("bias").asBoolean(!type.equals("embedding") && !type.equals("experts"))) {
@@ -78,6 +101,7 @@ final class GoldenLayer {
   Tensor drawnInput() {
     return switch (type) {
       case "linear", "gpt2_conv1d" -> randn(new long[] {2, 5, number("in")});
+      case "attention" -> randn(new long[] {2, 5, number("dim")});
       case "embedding" ->
           torch.randint(number("num"), new long[] {2, 7}, new TensorOptions(ScalarType.Long));
       case "conv1d" -> randn(new long[] {2, number("in"), 11});
@@ -135,7 +159,7 @@ final class GoldenLayer {
 
   private AssertionError unknown() {
     return new AssertionError(
-        "the layer type is %s but linear, gpt2_conv1d, embedding, conv1d, conv2d, conv3d and experts are known"
+        "the layer type is %s but linear, gpt2_conv1d, embedding, conv1d, conv2d, conv3d, attention and experts are known"
             .formatted(type));
   }
 }

@@ -19,7 +19,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * A model with one adapter, for the training loop. A decoder is trained as a recipe trains it. For
  * the other tasks, of which a batch can not tell, the case's own batch is kept, and the loop's one
- * only says over how many labels the loss is a sum.
+ * only says over how many labels the loss is a sum. A method's penalty is left out, as the
+ * reference leaves it to its callers to add one.
  */
 final class GoldenTrainee implements Trainee {
 
@@ -71,11 +72,6 @@ final class GoldenTrainee implements Trainee {
     }
     Tensor logits = model.logits(GoldenModel.inputs(stored));
     return GoldenModel.loss(model.task(), logits, stored).mul(new Scalar((double) batch.tokens()));
-  }
-
-  @Override
-  public @Nullable Tensor penalty() {
-    return adapters.penalty();
   }
 
   @Override

@@ -39,7 +39,7 @@ final class InitCase implements Experiment {
           }
         });
     var layout = new GoldenLayer(golden.get("layer"));
-    Adaptable layer = layout.over(base);
+    var layer = (Adaptable) layout.over(base);
     var got = new LinkedHashMap<String, Tensor>();
     try (Box box = layout.box(layer);
         var _ = new NoGradGuard()) {

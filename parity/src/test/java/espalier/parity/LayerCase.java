@@ -11,6 +11,7 @@ import espalier.adapters.lora.MontecloraNoise;
 import espalier.adapters.lora.VeloraLinear;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Layer;
 import espalier.nn.Linear;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -29,7 +30,7 @@ final class LayerCase implements Experiment {
   public Outcome run(Case golden) {
     Map<String, Tensor> inputs = golden.tensors("inputs.safetensors");
     var layout = new GoldenLayer(golden.get("layer"));
-    Adaptable layer = layout.over(below("base.", inputs));
+    Layer layer = layout.over(below("base.", inputs));
     var got = new LinkedHashMap<String, Tensor>();
     try (Box box = layout.box(layer)) {
       Adapters adapters = Adapters.of(box, ModelFacts.of("box"));
@@ -42,9 +43,10 @@ final class LayerCase implements Experiment {
       giveNoise(layer, inputs);
       Tensor x = Objects.requireNonNull(inputs.get("x"));
       x.set_requires_grad(x.is_floating_point());
-      Tensor y = layer.forward(x);
+      Tensor y = GoldenLayer.forward(layer, x);
       Tensor loss = y.mul(Objects.requireNonNull(inputs.get("grad_y"))).sum();
-      Tensor penalty = adapters.penalty();
+      // The reference leaves it to its callers to add the penalty; a case says when that was done.
+      Tensor penalty = golden.json().has("variational_loss") ? adapters.penalty() : null;
       (penalty == null ? loss : loss.add(penalty)).backward();
       got.put("y", y);
       if (x.requires_grad()) {
@@ -56,11 +58,11 @@ final class LayerCase implements Experiment {
 
       try (var _ = new NoGradGuard()) {
         try (var _ = adapters.disable()) {
-          got.put("y_base", layer.forward(x));
+          got.put("y_base", GoldenLayer.forward(layer, x));
         }
         internals(layer, adapters.names().getFirst(), got);
         if (golden.get("merge").path("supported").asBoolean(false)) {
-          merge(adapters, layer, Objects.requireNonNull(inputs.get("base.weight")), got);
+          merge(adapters, layer, inputs, got);
         }
       }
     }
@@ -112,8 +114,11 @@ final class LayerCase implements Experiment {
   }
 
   /** Lets MonteCLoRA take the noise that the case gives. */
-  private static void giveNoise(Adaptable layer, Map<String, Tensor> inputs) {
-    layer
+  private static void giveNoise(Layer layer, Map<String, Tensor> inputs) {
+    if (!(layer instanceof Adaptable adaptable)) {
+      return;
+    }
+    adaptable
         .adapters()
         .all()
         .values()
@@ -131,8 +136,8 @@ final class LayerCase implements Experiment {
   }
 
   /** What a method computes besides its output. */
-  private static void internals(Adaptable layer, String name, Map<String, Tensor> got) {
-    Adapter adapter = layer.adapters().find(name);
+  private static void internals(Layer layer, String name, Map<String, Tensor> got) {
+    Adapter adapter = layer instanceof Adaptable adaptable ? adaptable.adapters().find(name) : null;
     switch (adapter) {
       case HiraLinear hira -> got.put("modulation", hira.modulation());
       case HiraEmbedding hira -> got.put("modulation", hira.modulation());
@@ -149,15 +154,20 @@ final class LayerCase implements Experiment {
 
   // The difference is to the weight that was given: some adapters take something out of it.
   private static void merge(
-      Adapters adapters, Adaptable layer, Tensor given, Map<String, Tensor> got) {
+      Adapters adapters, Layer layer, Map<String, Tensor> inputs, Map<String, Tensor> got) {
+    if (!(layer instanceof Adaptable adaptable)) {
+      adapters.merge(true);
+      layer.namedParameters().forEach((name, p) -> got.put("merged." + name, p.detach()));
+      return;
+    }
     adapters.merge(true);
-    Tensor after = stored(layer);
+    Tensor after = stored(adaptable);
     got.put("merged.weight", after);
-    Tensor bias = layer.bias();
+    Tensor bias = adaptable.bias();
     if (bias != null) {
       got.put("merged.bias", bias.detach());
     }
-    got.put("delta_weight", after.sub(given));
+    got.put("delta_weight", after.sub(Objects.requireNonNull(inputs.get("base.weight"))));
   }
 
   /** The weight as a checkpoint has it, with a handle that outlives the layer. */

@@ -21,6 +21,8 @@ final class Methods {
           "loftq",
           "lora",
           "lora_ga",
+          "lorafa",
+          "loraplus",
           "mica",
           "monteclora",
           "olora",

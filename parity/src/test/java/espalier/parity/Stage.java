@@ -10,7 +10,6 @@ import espalier.adapters.combine.Combining;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.Model;
 import espalier.models.ModelInputs;
-import espalier.nn.Adaptable;
 import espalier.nn.Layer;
 import java.util.List;
 import java.util.Objects;
@@ -39,12 +38,12 @@ final class Stage implements AutoCloseable {
     single = golden.json().has("layer");
     if (single) {
       var layout = new GoldenLayer(golden.get("layer"));
-      Adaptable layer = layout.drawn();
+      Layer layer = layout.drawn();
       Tensor x = layout.drawnInput();
       Box box = layout.box(layer);
       model = box;
       adapters = Adapters.of(box, ModelFacts.of("box"));
-      forward = () -> layer.forward(x);
+      forward = () -> GoldenLayer.forward(layer, x);
       close = box::close;
     } else if (golden.json().has("model")) {
       PretrainedModel loaded = GoldenModel.load(golden.model());

@@ -5,8 +5,11 @@ import static org.bytedeco.pytorch.global.torch.tensor;
 import espalier.adapters.Adapters;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Scope;
+import espalier.recipes.LoraScalings;
 import espalier.training.AdamW;
 import espalier.training.Batch;
+import espalier.training.LoraFa;
+import espalier.training.LoraPlus;
 import espalier.training.Optimizer;
 import espalier.training.ParameterGroup;
 import espalier.training.Schedule;
@@ -39,7 +42,7 @@ final class TrainCase implements Experiment {
       Adapters adapters = Adapting.load(model, golden.adapters(), true);
       var trainee = new GoldenTrainee(model.model(), adapters);
       trainee.train(true);
-      try (Optimizer optimizer = optimizer(golden.get("optimizer"), adapters.parameters())) {
+      try (Optimizer optimizer = optimizer(golden.get("optimizer"), adapters)) {
         var trainer = new Trainer(trainee, optimizer, golden.json().path("max_norm").asDouble(0));
         for (int step = 0; step < steps; step++) {
           try (var _ = Scope.graph()) {
@@ -52,7 +55,7 @@ final class TrainCase implements Experiment {
           }
         }
       }
-      got.put("losses", tensor(losses));
+      got.put("losses", tensor(losses).narrow(0, 0, TiedFactors.comparableSteps(golden)));
       got.put("grad_norms", tensor(norms));
       got.put("lr_factors", tensor(factors));
       adapters.state("default").forEach((key, t) -> got.put("after." + key, t.detach()));
@@ -60,23 +63,28 @@ final class TrainCase implements Experiment {
     return new Outcome.Tensors(got);
   }
 
-  private static Optimizer optimizer(JsonNode settings, Map<String, Tensor> parameters) {
+  private static Optimizer optimizer(JsonNode settings, Adapters adapters) {
+    double rate = settings.required("lr").asDouble();
+    double decay = settings.required("weight_decay").asDouble();
+    double beta1 = settings.required("betas").required(0).asDouble();
+    double beta2 = settings.required("betas").required(1).asDouble();
+    double epsilon = settings.required("eps").asDouble();
+    Map<String, Tensor> parameters = adapters.parameters();
+    var all = new ParameterGroup("all", parameters, rate, decay);
     String name = settings.required("name").asString();
-    if (!name.equals("adamw")) {
-      throw new AssertionError("the optimizer is %s but only adamw is known".formatted(name));
-    }
-    var group =
-        new ParameterGroup(
-            "all",
-            parameters,
-            settings.required("lr").asDouble(),
-            settings.required("weight_decay").asDouble());
-    JsonNode betas = settings.required("betas");
-    return new AdamW(
-        List.of(group),
-        betas.required(0).asDouble(),
-        betas.required(1).asDouble(),
-        settings.required("eps").asDouble());
+    return switch (name) {
+      case "adamw" -> new AdamW(List.of(all), beta1, beta2, epsilon);
+      case "loraplus" -> {
+        double ratio = settings.required("lr_ratio").asDouble();
+        double embeddings = settings.path("lr_embedding").asDouble(LoraPlus.EMBEDDING_RATE);
+        var plus = new LoraPlus(rate, ratio, embeddings, decay);
+        yield new AdamW(plus.groups(parameters), beta1, beta2, epsilon);
+      }
+      case "lorafa" ->
+          new LoraFa(
+              all, LoraScalings.of(adapters, "default"), new LoraFa.Rates(beta1, beta2, epsilon));
+      default -> throw new AssertionError("the optimizer %s is not known".formatted(name));
+    };
   }
 
   /** The batch of one step; the files have the steps as their first dimension. */

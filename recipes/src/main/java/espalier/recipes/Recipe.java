@@ -59,4 +59,9 @@ public record Recipe(
   public Recipe withModel(String source) {
     return new Recipe(source, dtype, quantize, adapter, data, training, output);
   }
+
+  /** This recipe as YAML, with all that it left out filled in, as a run's folder keeps it. */
+  public String resolved() {
+    return ResolvedRecipe.yaml(this);
+  }
 }

@@ -21,6 +21,8 @@ import espalier.training.Encoded;
 import espalier.training.EpochOrder;
 import espalier.training.EvalMetrics;
 import espalier.training.Examples;
+import espalier.training.LoraFa;
+import espalier.training.LoraPlus;
 import espalier.training.LossPlot;
 import espalier.training.Machine;
 import espalier.training.ModelCard;
@@ -46,6 +48,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.Consumer;
+import org.bytedeco.pytorch.Tensor;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -345,16 +348,26 @@ public final class TrainingRun implements AutoCloseable {
 
   private Optimizer optimizer() {
     var settings = recipe.training();
-    var groups =
-        List.of(
-            new ParameterGroup(
-                "adapter", trainee.parameters(), settings.learningRate(), settings.weightDecay()));
+    Map<String, Tensor> parameters = trainee.parameters();
+    var group =
+        new ParameterGroup("adapter", parameters, settings.learningRate(), settings.weightDecay());
     return switch (settings.optimizer()) {
-      case "adamw" -> new AdamW(groups);
-      case "sgd" -> new Sgd(groups, 0.9);
+      case "adamw" -> new AdamW(List.of(group));
+      case "sgd" -> new Sgd(List.of(group), 0.9);
+      case "lora-plus" ->
+          new AdamW(
+              new LoraPlus(
+                      settings.learningRate(),
+                      LoraPlus.RATIO,
+                      LoraPlus.EMBEDDING_RATE,
+                      settings.weightDecay())
+                  .groups(parameters));
+      case "lora-fa" ->
+          new LoraFa(group, LoraScalings.of(model.adapters(), ADAPTER), LoraFa.Rates.USUAL);
       default ->
           throw new RecipeException(
-              "training.optimizer is %s but must be adamw or sgd".formatted(settings.optimizer()));
+              "training.optimizer is %s but must be adamw, sgd, lora-plus or lora-fa"
+                  .formatted(settings.optimizer()));
     };
   }
 

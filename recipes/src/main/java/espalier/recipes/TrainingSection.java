@@ -14,7 +14,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
  * @param batchSize examples of a micro-batch
  * @param gradientAccumulation micro-batches of a step
  * @param learningRate of the first parameter group, before the schedule
- * @param optimizer adamw or sgd
+ * @param optimizer adamw, sgd, lora-plus or lora-fa
  * @param schedule constant, linear, cosine, cosine-with-min, inverse-sqrt or polynomial
  * @param warmup a part of the run in [0, 1), or steps from 1 on
  * @param weightDecay decoupled
@@ -33,7 +33,7 @@ public record TrainingSection(
     @Doc("Examples of a micro-batch") int batchSize,
     @Doc("Micro-batches of a step") int gradientAccumulation,
     @Doc("The learning rate before the schedule") double learningRate,
-    @Doc("adamw or sgd") String optimizer,
+    @Doc("adamw, sgd, lora-plus or lora-fa") String optimizer,
     @Doc("constant, linear, cosine, cosine-with-min, inverse-sqrt or polynomial") String schedule,
     @Doc("A part of the run below 1, or a number of steps") double warmup,
     @Doc("Decoupled weight decay") double weightDecay,

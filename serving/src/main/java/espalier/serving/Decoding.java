@@ -90,9 +90,14 @@ final class Decoding implements AutoCloseable {
   }
 
   private Tensor last(Tensor ids) {
-    Tensor hidden = model.hidden(inputs(ids));
-    // The head is a fifth of the arithmetic: only the last position goes through it.
-    return model.head(hidden.select(1, hidden.size(1) - 1));
+    return model
+        .forwardLock()
+        .forward(
+            () -> {
+              Tensor hidden = model.hidden(inputs(ids));
+              // The head is a fifth of the arithmetic: only the last position goes through it.
+              return model.head(hidden.select(1, hidden.size(1) - 1));
+            });
   }
 
   private ModelInputs inputs(Tensor ids) {

@@ -7,6 +7,7 @@ import espalier.adapters.ConfigFields;
 import espalier.adapters.abba.AbbaFormat;
 import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
+import espalier.adapters.hirasb.HiraSbFormat;
 import espalier.adapters.lora.LoraFormat;
 import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
@@ -32,6 +33,7 @@ public final class AdapterCatalog {
         new AbbaFormat(),
         new GraloraFormat(),
         new HiraFormat(),
+        new HiraSbFormat(),
         new LoraFormat(),
         new ShiraFormat());
   }

@@ -5,7 +5,9 @@ import espalier.adapters.AdapterContents;
 import espalier.adapters.AdapterException;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigHead;
+import espalier.adapters.ModelFacts;
 import espalier.adapters.PathMap;
+import espalier.adapters.Swapping;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
 import espalier.adapters.Violations;
@@ -15,6 +17,7 @@ import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Int4Weight;
+import espalier.nn.Layer;
 import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -113,6 +116,11 @@ public record LoraConfig(
   }
 
   @Override
+  public LoraConfig on(Map<String, Layer> layers, ModelFacts facts) {
+    return SeparateExperts.renamed(this, layers, facts);
+  }
+
+  @Override
   public Map<String, PathMap<?>> patterns() {
     return Map.of("rank_pattern", rankPattern, "alpha_pattern", alphaPattern);
   }
@@ -131,6 +139,16 @@ public record LoraConfig(
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
     return LoraLayers.create(this, layer, path, random);
+  }
+
+  @Override
+  public Adapter follow(Adapter leader, String leaderPath, Adaptable layer, String path) {
+    return LoraTies.follow(this, leader, leaderPath, layer, path);
+  }
+
+  @Override
+  public Swapping swapping(AdapterConfig next) {
+    return LoraSwapping.of(this, next);
   }
 
   @Override

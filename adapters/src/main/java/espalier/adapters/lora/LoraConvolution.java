@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
 public class LoraConvolution extends Adapter {
 
   private final Convolution layer;
-  private final double scaling;
+  private double scaling;
   private final double dropout;
   private final Tensor a; // [r, in, k...]
   private final Tensor b; // [out, r / groups, 1...]
@@ -52,6 +52,10 @@ public class LoraConvolution extends Adapter {
   /** The factor on what B gives. */
   public final double scaling() {
     return scaling * scale();
+  }
+
+  void rescale(double factor) {
+    scaling = factor;
   }
 
   /** A [r, in, k...]. */

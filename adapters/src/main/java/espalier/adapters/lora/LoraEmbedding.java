@@ -9,7 +9,7 @@ import org.bytedeco.pytorch.Tensor;
 public class LoraEmbedding extends Adapter {
 
   private final Embedding layer;
-  private final double scaling;
+  private double scaling;
   private final Tensor a; // [r, V]
   private final Tensor b; // [D, r]
 
@@ -32,6 +32,15 @@ public class LoraEmbedding extends Adapter {
   /** The factor on B·A. */
   public final double scaling() {
     return scaling * scale();
+  }
+
+  /** The factor on B·A without the runtime scale. */
+  double configuredScaling() {
+    return scaling;
+  }
+
+  void rescale(double factor) {
+    scaling = factor;
   }
 
   /** A [r, V]. */

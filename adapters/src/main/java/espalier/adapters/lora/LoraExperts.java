@@ -19,16 +19,14 @@ import org.jspecify.annotations.Nullable;
 public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAdapter {
 
   private final ExpertWeight layer;
-  private final double scaling;
-  private final int r;
+  private double scaling;
   private final Tensor a; // [E·r, in]
   private final Tensor b; // [out, r·E]
 
   LoraExperts(LoraConfig config, ExpertWeight layer, String path, Init init) {
     this.layer = layer;
     scaling = config.scalingAt(path);
-    r = config.rankAt(path);
-    long stacked = r * layer.experts();
+    long stacked = config.rankAt(path) * layer.experts();
     var factors =
         LoraFactors.draw(
             config, init, new long[] {stacked, layer.in()}, new long[] {layer.out(), stacked});
@@ -46,12 +44,20 @@ public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAda
     return scaling * scale();
   }
 
+  void rescale(double factor) {
+    scaling = factor;
+  }
+
+  private long r() {
+    return a.size(0) / layer.experts();
+  }
+
   private Tensor stackedA(ScalarType dtype) {
-    return a.to(dtype).view(layer.experts(), r, layer.in()); // [E, r, in]
+    return a.to(dtype).view(layer.experts(), r(), layer.in()); // [E, r, in]
   }
 
   private Tensor stackedB(ScalarType dtype) {
-    return b.to(dtype).view(layer.out(), r, layer.experts()).permute(2, 0, 1); // [E, out, r]
+    return b.to(dtype).view(layer.out(), r(), layer.experts()).permute(2, 0, 1); // [E, out, r]
   }
 
   /** All experts at once: x [E, tokens, in], y [E, tokens, out]; without E for a plain weight. */
@@ -70,8 +76,8 @@ public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAda
   @Override
   public Tensor forward(Tensor x, Tensor y, long expert) {
     ScalarType dtype = y.scalar_type().intern();
-    Tensor ofA = a.narrow(0, expert * r, r).to(x.scalar_type().intern()); // [r, in]
-    Tensor ofB = b.view(layer.out(), r, layer.experts()).select(2, expert).to(dtype); // [out, r]
+    Tensor ofA = a.narrow(0, expert * r(), r()).to(x.scalar_type().intern()); // [r, in]
+    Tensor ofB = b.view(layer.out(), r(), layer.experts()).select(2, expert).to(dtype); // [out, r]
     Tensor h = x.matmul(ofA.t()).to(dtype);
     return addmm(y, h, ofB.t(), LoraLinear.one(), new Scalar(scaling()));
   }

@@ -7,6 +7,7 @@ import espalier.adapters.ConfigFields;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
 import espalier.nn.Adaptable;
+import espalier.nn.AttentionProjection;
 import espalier.nn.Layer;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -14,6 +15,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 
@@ -152,6 +154,22 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
 
   @Override
   public Map<String, String> keyPrefixes(Map<String, Adaptable> layers) {
-    return ExpertKeys.prefixes(layers);
+    Map<String, String> prefixes = ExpertKeys.prefixes(layers);
+    layers.forEach(
+        (path, layer) -> {
+          // the reference keeps the attention's output product in the wrapped module
+          String attention = path.substring(0, Math.max(0, path.lastIndexOf('.')));
+          if (layer instanceof AttentionProjection output
+              && !output.packed()
+              && layers.containsKey(attention)) {
+            prefixes.put(path, attention + ".base_layer" + path.substring(attention.length()));
+          }
+        });
+    return prefixes;
+  }
+
+  @Override
+  public Map<String, Tensor> upToDate(Map<String, Tensor> saved, Map<String, Adaptable> layers) {
+    return StackedExperts.stacked(saved, layers);
   }
 }

@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.AttentionProjection;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
@@ -16,12 +17,20 @@ final class LoraLayers {
   static Adapter create(LoraConfig config, Adaptable layer, String path, Init init) {
     LoraSupport.require(config, layer, path);
     return switch (layer) {
+      case AttentionProjection projection -> onAttention(config, projection, path, init);
       case Linear linear -> onLinear(config, linear, path, init);
       case Embedding embedding -> onEmbedding(config, embedding, path, init);
       case Convolution convolution -> onConvolution(config, convolution, path, init);
       case ExpertWeight weight -> new LoraExperts(config, weight, path, init);
       default -> throw LoraSupport.unsupported(layer, path);
     };
+  }
+
+  // The reference computes with W + ΔW, which leaves no place for dropout.
+  private static Adapter onAttention(
+      LoraConfig config, AttentionProjection layer, String path, Init init) {
+    LoraConfig still = config.toBuilder().dropout(0).build();
+    return new LoraAttention(still, layer, path, LoraStart.of(still, layer, path, init));
   }
 
   private static Adapter onLinear(LoraConfig config, Linear layer, String path, Init init) {

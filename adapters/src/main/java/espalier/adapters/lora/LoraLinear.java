@@ -23,7 +23,7 @@ import org.jspecify.annotations.Nullable;
 public class LoraLinear extends Adapter {
 
   private final Linear layer;
-  private final double scaling;
+  private double scaling;
   private final double dropout;
   private final Tensor a; // [r, in]
   private final Tensor b; // [out, r]
@@ -84,6 +84,10 @@ public class LoraLinear extends Adapter {
   /** The factor on B·A: alpha / r or alpha / √r, times the runtime scale. */
   public final double scaling() {
     return scaling * scale();
+  }
+
+  final void rescale(double factor) {
+    scaling = factor;
   }
 
   /** A [r, in]. */

@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.nn.Adaptable;
+import espalier.nn.AttentionProjection;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
@@ -16,7 +17,7 @@ final class LoraSupport {
 
   static UnsupportedAdapterException unsupported(Adaptable layer, String path) {
     return new UnsupportedAdapterException(
-        "%s is a %s but LoRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d and stacked parameters; take it out of target_modules"
+        "%s is a %s but LoRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d, MultiheadAttention and stacked parameters; take it out of target_modules"
             .formatted(path, layer.typeName()));
   }
 
@@ -39,9 +40,6 @@ final class LoraSupport {
     }
     if (!varies(config.variant(), layer)) {
       throw refuse(layer, path, config.variant().field(), "leave it out, or leave the layer out");
-    }
-    if (config.layerReplication() != null) {
-      throw refuse(layer, path, "layer_replication", "leave it out");
     }
     switch (layer) {
       case Linear linear -> requireForm(config, linear, path);
@@ -93,6 +91,9 @@ final class LoraSupport {
 
   /** Which variants exist for which layers. */
   private static boolean varies(LoraVariant variant, Adaptable layer) {
+    if (layer instanceof AttentionProjection) {
+      return variant instanceof LoraVariant.Plain;
+    }
     return switch (variant) {
       case LoraVariant.Plain() -> true;
       case LoraVariant.Dora() ->

@@ -284,7 +284,6 @@ class LoraTest {
 
   @Test
   void settings_that_do_not_exist_for_a_layer_are_refused_by_name_path_and_kind() {
-    var linear = new Linear(draw.normal(4, 4), null);
     var embedding = new Embedding(draw.normal(4, 4));
     var norm = new RmsNorm(draw.normal(4), 1e-6);
     var expert = new ExpertWeight(draw.normal(2, 4, 4), false);
@@ -297,8 +296,8 @@ class LoraTest {
     assertThatThrownBy(() -> LoraConfig.defaults().create(norm, "n", Init.blank()))
         .isInstanceOf(UnsupportedAdapterException.class)
         .hasMessage(
-            "n is a RmsNorm but LoRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d and"
-                + " stacked parameters; take it out of target_modules");
+            "n is a RmsNorm but LoRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d,"
+                + " MultiheadAttention and stacked parameters; take it out of target_modules");
     assertThatThrownBy(() -> unset().loraBias(true).build().create(embedding, "e", Init.blank()))
         .hasMessage(
             "e is a Embedding, for which lora_bias does not exist; leave the embedding out or turn"
@@ -309,13 +308,6 @@ class LoraTest {
                 + " target_parameters");
     assertThatThrownBy(() -> unset().r(3).build().create(grouped, "c", Init.blank()))
         .hasMessage("c has 2 groups but r is 3; a rank divisible by 2 is needed");
-    assertThatThrownBy(
-            () ->
-                LoraConfig.builder()
-                    .layerReplication(List.of(List.of(0, 1)))
-                    .build()
-                    .create(linear, "l", Init.blank()))
-        .hasMessageContaining("layer_replication does not exist");
   }
 
   @Test

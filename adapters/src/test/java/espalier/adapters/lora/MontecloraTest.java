@@ -273,6 +273,29 @@ class MontecloraTest {
   }
 
   @Test
+  void kasa_adds_the_sum_of_its_regulariser_over_the_layers() {
+    Tree tree = Tree.decoder(2);
+    var adapters = Adapters.of(tree, Tree.facts());
+    var config =
+        LoraConfig.builder()
+            .r(2)
+            .variant(new LoraVariant.Kasa(0.5, 0.25))
+            .targets(Targets.named("q_proj", "v_proj"))
+            .build();
+    adapters.attach("one", config, 3);
+    tree.train(true);
+
+    double sum =
+        adapters.on("one").values().stream()
+            .map(KasaLinear.class::cast)
+            .mapToDouble(kasa -> kasa.penalty(0.5, 0.25).item_double())
+            .sum();
+
+    assertThat(there(adapters.penalty()).item_double()).isCloseTo(sum, within(1e-4));
+    assertThat(sum).isPositive();
+  }
+
+  @Test
   void other_methods_add_nothing_to_the_loss() {
     Tree tree = Tree.decoder(1);
     var adapters = Adapters.of(tree, Tree.facts());

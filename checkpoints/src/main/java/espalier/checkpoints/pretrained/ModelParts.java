@@ -124,6 +124,7 @@ record ModelParts(
     written.remove("quantization_config");
     written.put("dtype", dtypeName(target));
     written.remove("torch_dtype");
+    BlockFields.rewrite(written, model.sources());
     if (weights.untied()) {
       written.put("tie_word_embeddings", false);
     }

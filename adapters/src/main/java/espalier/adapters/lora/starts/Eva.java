@@ -208,6 +208,7 @@ public final class Eva {
         attached.modules(),
         attached.parameters(),
         attached.saved(),
+        attached.tokens(),
         warnings);
   }
 

@@ -1,0 +1,2 @@
+/** HiRA-SB. Read {@link espalier.adapters.hirasb.HiraSbLinear} first. */
+package espalier.adapters.hirasb;

@@ -1,0 +1,55 @@
+package espalier.adapters.lora;
+
+import espalier.adapters.Follower;
+import espalier.nn.Adapter;
+import espalier.nn.Embedding;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
+
+/** LoRA on an embedding that shares its weight, and with it the factors, with another embedding. */
+public final class TiedEmbedding extends Adapter implements Follower {
+
+  private final Embedding layer;
+  private final LoraEmbedding leader;
+
+  TiedEmbedding(Embedding layer, LoraEmbedding leader) {
+    this.layer = layer;
+    this.leader = leader;
+  }
+
+  @Override
+  public Embedding layer() {
+    return layer;
+  }
+
+  @Override
+  public LoraEmbedding leader() {
+    return leader;
+  }
+
+  /** The factor on B·A. */
+  public double scaling() {
+    return leader.configuredScaling() * scale();
+  }
+
+  @Override
+  public Tensor forward(Tensor ids, Tensor y) {
+    Tensor branch = layer.lookup(ids, leader.a().t()).matmul(leader.b().t());
+    return y.add(times(branch, scaling() * layer.outputScale())).to(y.scalar_type().intern());
+  }
+
+  @Override
+  public Tensor deltaWeight() {
+    return times(wide(leader.a()).t().matmul(wide(leader.b()).t()), scaling());
+  }
+
+  @Override
+  public Map<String, Tensor> shown() {
+    return Map.of("lora_embedding_A", leader.a(), "lora_embedding_B", leader.b());
+  }
+
+  @Override
+  public Map<String, Tensor> asLeader(Map<String, Tensor> saved) {
+    return saved;
+  }
+}
