@@ -2,6 +2,7 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Layer;
+import espalier.nn.Linear;
 import java.util.HashSet;
 import java.util.Locale;
 import java.util.Set;
@@ -23,6 +24,9 @@ final class Counts {
       model.walk(
           (_, layer) -> {
             layer.parameters().values().forEach(counts::add);
+            if (layer instanceof Linear linear && linear.quantised() != null) {
+              counts.total += linear.in() * linear.out(); // as many as the codes stand for
+            }
             if (layer instanceof Adaptable adaptable) {
               adaptable
                   .adapters()

@@ -2,6 +2,7 @@ package espalier.adapters;
 
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /**
  * How one layer stands.
@@ -14,6 +15,7 @@ import java.util.Map;
  * @param available names of all adapters on the layer, sorted
  * @param gradients whether the tensors of each adapter collect gradients
  * @param devices the device of each adapter's tensors
+ * @param quantisation the form of the base's weight, such as {@code nf4}, or null for plain numbers
  */
 public record LayerStatus(
     String path,
@@ -23,7 +25,8 @@ public record LayerStatus(
     List<String> merged,
     List<String> available,
     Map<String, Gradients> gradients,
-    Map<String, String> devices) {
+    Map<String, String> devices,
+    @Nullable String quantisation) {
 
   /** Whether the tensors of an adapter collect gradients. */
   public enum Gradients {

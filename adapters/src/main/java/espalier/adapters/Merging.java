@@ -3,7 +3,9 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
+import espalier.nn.Linear;
 import espalier.nn.Merge;
+import espalier.nn.QuantisedWeight;
 import espalier.nn.Replicable;
 import java.util.ArrayList;
 import java.util.Collection;
@@ -40,6 +42,7 @@ final class Merging {
     List<List<String>> untied = untied(layers.keySet(), leaders);
     warnAboutTies(untied, warnings);
     refuse(layers, added);
+    warnAboutRounding(layers, added, warnings);
     if (!options.untieReplicas()) {
       refuseReplicas(layers.keySet(), added);
     }
@@ -108,7 +111,7 @@ final class Merging {
         (path, layer) -> {
           for (String name : names) {
             Adapter adapter = layer.adapters().find(name);
-            String refusal = adapter == null ? null : adapter.mergeRefusal();
+            String refusal = adapter == null ? null : refusal(layer, adapter);
             if (refusal != null) {
               refusals.add("%s at %s: %s".formatted(name, path, refusal));
             }
@@ -120,6 +123,33 @@ final class Merging {
               ? refusals.getFirst()
               : "%s; and %d more layers".formatted(refusals.getFirst(), refusals.size() - 1));
     }
+  }
+
+  private static @Nullable String refusal(Adaptable layer, Adapter adapter) {
+    String own = adapter.mergeRefusal();
+    return own == null ? layer.mergeRefusal(adapter) : own;
+  }
+
+  private static void warnAboutRounding(
+      Map<String, Adaptable> layers, List<String> names, List<String> warnings) {
+    List<String> rounded =
+        layers.entrySet().stream()
+            .filter(each -> rounds(each.getValue(), names))
+            .map(Map.Entry::getKey)
+            .toList();
+    if (!rounded.isEmpty()) {
+      warnings.add(
+          "%s and %d more layers are quantised, so the merged weight is rounded to their form; dequantise the base first for an exact merge"
+              .formatted(rounded.getFirst(), rounded.size() - 1));
+    }
+  }
+
+  private static boolean rounds(Adaptable layer, List<String> names) {
+    QuantisedWeight codes = layer instanceof Linear linear ? linear.quantised() : null;
+    return codes != null
+        && names.stream()
+            .map(layer.adapters()::find)
+            .anyMatch(adapter -> adapter != null && !adapter.mergesInto(codes));
   }
 
   /** Computes all merged weights, and only then puts them in place. */
@@ -174,6 +204,7 @@ final class Merging {
     List<List<String>> untied =
         untied(layers.keySet().stream().filter(path -> unmerged(layers, path)).toList(), leaders);
     warnAboutTies(untied, warnings);
+    warnAboutRounding(layers, wanted, warnings);
     layers.putAll(set.layersOf(before));
     allOrNone(layers, leaders, wanted, safe, AdapterStack::prepareSwitch);
     return new MergeResult(added, untied, AdapterSet.told(warnings));

@@ -45,11 +45,15 @@ public sealed class SavedModule extends Adapter permits FollowingModule {
 
   /** What the weight is called in the file: "weight", or "" if the layer is a stacked parameter. */
   final String name() {
-    return layer.parameters().keySet().iterator().next();
+    return layer instanceof Linear linear
+        ? linear.weightName()
+        : layer.parameters().keySet().iterator().next();
   }
 
   private String lastName() {
-    return List.copyOf(layer.parameters().keySet()).getLast();
+    return layer instanceof Linear linear
+        ? linear.biasName()
+        : List.copyOf(layer.parameters().keySet()).getLast();
   }
 
   /** The trained weight as the layer stores it. */

@@ -4,6 +4,8 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
 import espalier.nn.Layer;
+import espalier.nn.Linear;
+import espalier.nn.QuantisedWeight;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -57,7 +59,13 @@ final class StatusReport {
         stack.merged(),
         List.copyOf(gradients.keySet()),
         gradients,
-        devices);
+        devices,
+        quantisation(layer));
+  }
+
+  private static @Nullable String quantisation(Adaptable layer) {
+    QuantisedWeight codes = layer instanceof Linear linear ? linear.quantised() : null;
+    return codes == null ? null : codes.format();
   }
 
   private static LayerStatus.Gradients gradients(Adapter adapter) {

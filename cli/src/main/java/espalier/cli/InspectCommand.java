@@ -13,6 +13,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -122,7 +123,9 @@ final class InspectCommand implements Callable<Integer> {
 
   private void plan(Output output, Recipe read) {
     String base = model == null ? read.model() : model;
-    try (var loaded = PretrainedModel.load(base, read.dtype().type(), output::note)) {
+    try (var loaded =
+        PretrainedModel.load(
+            base, read.dtype().type(), read.quantize().quantisation(), output::note)) {
       String from = read.from();
       if (from == null) {
         AdapterCatalog.Read config = loaded.catalog().read(read.adapter());
@@ -144,9 +147,24 @@ final class InspectCommand implements Callable<Integer> {
       output.table(explain ? layers.stream().map(LayerUpdate::row).toList() : kinds(layers), json);
       String line = loaded.adapters().trainableLine();
       if (json) {
-        output.json(Output.row().put("trainable", line));
-      } else {
-        output.line(line);
+        output.json(
+            Output.row()
+                .put("trainable", line)
+                .put("quantize", read.quantize().key())
+                .put("quantised_numbers", loaded.quantisedNumbers())
+                .put("quantised_bytes", loaded.quantisedBytes()));
+        return;
+      }
+      output.line(line);
+      if (loaded.quantisedNumbers() > 0) {
+        output.line(
+            String.format(
+                Locale.ROOT,
+                "quantized weights: %s, %,d numbers in %,d bytes (%.2f bits each)",
+                read.quantize().key(),
+                loaded.quantisedNumbers(),
+                loaded.quantisedBytes(),
+                8.0 * loaded.quantisedBytes() / loaded.quantisedNumbers()));
       }
     }
   }

@@ -5,6 +5,7 @@ import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.recipes.BaseDtype;
+import espalier.recipes.Quantize;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
@@ -56,13 +57,35 @@ final class MergeCommand implements Callable<Integer> {
       description = "Dtype of the result: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE})")
   private BaseDtype dtype = BaseDtype.F32;
 
+  @Option(
+      names = "--quantize",
+      converter = QuantizeConverter.class,
+      completionCandidates = QuantizeConverter.class,
+      paramLabel = "FORM",
+      defaultValue = "none",
+      description =
+          "How the weights of linear layers are held: ${COMPLETION-CANDIDATES}; keep is a GGUF"
+              + " file's own blocks (default ${DEFAULT-VALUE})")
+  private Quantize quantize = Quantize.NONE;
+
+  @Option(
+      names = "--dequantize",
+      description =
+          "Merge into the values that the quantised weights stand for, and round to the dtype"
+              + " alone")
+  private boolean dequantize;
+
   @Override
   public Integer call() {
     Output output = Output.of(spec);
     FreshFolder.require(out);
     AdapterFiles.readConfig(adapter, AdapterCatalog.standard());
-    try (var loaded = PretrainedModel.load(model, dtype.type(), output::note)) {
+    try (var loaded =
+        PretrainedModel.load(model, dtype.type(), quantize.quantisation(), output::note)) {
       loaded.loadAdapter("default", adapter).warnings().forEach(output::note);
+      if (dequantize) {
+        loaded.dequantise();
+      }
       MergeResult merged = loaded.adapters().mergeAndUnload(List.of("default"), safe);
       merged.warnings().forEach(output::note);
       for (List<String> group : merged.untied()) {

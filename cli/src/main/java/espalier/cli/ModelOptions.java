@@ -5,6 +5,7 @@ import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Native;
 import espalier.recipes.BaseDtype;
+import espalier.recipes.Quantize;
 import java.util.ArrayList;
 import java.util.List;
 import picocli.CommandLine.Option;
@@ -32,6 +33,17 @@ final class ModelOptions {
   BaseDtype dtype = BaseDtype.BF16;
 
   @Option(
+      names = "--quantize",
+      converter = QuantizeConverter.class,
+      completionCandidates = QuantizeConverter.class,
+      paramLabel = "FORM",
+      defaultValue = "none",
+      description =
+          "How the weights of linear layers are held: ${COMPLETION-CANDIDATES}; keep is a GGUF"
+              + " file's own blocks (default ${DEFAULT-VALUE})")
+  Quantize quantize = Quantize.NONE;
+
+  @Option(
       names = {"-a", "--adapter"},
       converter = NamedAdapter.Converter.class,
       paramLabel = "[NAME=]DIR",
@@ -53,7 +65,8 @@ final class ModelOptions {
     // Adapters first: their names are quick to check, and a model may take long to fetch.
     adapters.forEach(
         adapter -> AdapterFiles.readConfig(adapter.folder(), AdapterCatalog.standard()));
-    PretrainedModel loaded = PretrainedModel.load(model, dtype.type(), output::note);
+    PretrainedModel loaded =
+        PretrainedModel.load(model, dtype.type(), quantize.quantisation(), output::note);
     try {
       for (NamedAdapter adapter : adapters) {
         loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);

@@ -1,5 +1,6 @@
 package espalier.cli;
 
+import espalier.recipes.Quantize;
 import espalier.recipes.Recipe;
 import espalier.recipes.RecipeFile;
 import espalier.recipes.TrainingRun;
@@ -7,6 +8,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.Callable;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -37,6 +39,14 @@ final class TrainCommand implements Callable<Integer> {
       description = "Overrides a key of the recipe, such as training.steps=20")
   private List<String> overrides = new ArrayList<>();
 
+  @Option(
+      names = "--quantize",
+      converter = QuantizeConverter.class,
+      completionCandidates = QuantizeConverter.class,
+      paramLabel = "FORM",
+      description = "The same as --set quantize=FORM: ${COMPLETION-CANDIDATES}")
+  private @Nullable Quantize quantize;
+
   @Option(names = "--resume", description = "Go on where a killed run stopped")
   private boolean resume;
 
@@ -46,7 +56,11 @@ final class TrainCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    Recipe read = RecipeFile.read(recipe, overrides);
+    var all = new ArrayList<>(overrides);
+    if (quantize != null) {
+      all.add("quantize=" + quantize.key());
+    }
+    Recipe read = RecipeFile.read(recipe, all);
     try (var listener = new TerminalListener(output, quiet, 0);
         var run = TrainingRun.open(read, listener, quiet ? _ -> {} : output::note)) {
       if (!quiet) {

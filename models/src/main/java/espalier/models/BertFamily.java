@@ -111,7 +111,7 @@ final class BertFamily {
 
     Linear linear(String path, long out) {
       if (tree.has(path + ".weight")) {
-        return tree.linear(path, out, hidden, true);
+        return tree.head(path, out, hidden, true);
       }
       fresh.add(path + ".weight");
       fresh.add(path + ".bias");

@@ -150,7 +150,7 @@ public final class Families {
     Linear head =
         tied
             ? tree.hang("lm_head", new Linear(tokens.weight(), null))
-            : tree.linear("lm_head", tokens.vocabulary(), tokens.width(), false);
+            : tree.head("lm_head", tokens.vocabulary(), tokens.width(), false);
     return tree.finished(new Decoder(config, tree, stack, head, tied));
   }
 }

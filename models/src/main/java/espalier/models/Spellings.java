@@ -2,6 +2,7 @@ package espalier.models;
 
 import static org.bytedeco.pytorch.global.torch.empty;
 
+import espalier.nn.QuantisedWeight;
 import espalier.nn.Scope;
 import espalier.nn.Weights;
 import java.util.Arrays;
@@ -28,6 +29,14 @@ record Spellings(Weights file, String prefix, int experts) implements Weights {
       found = spelled(key.substring(prefix.length() + 1));
     }
     return found;
+  }
+
+  @Override
+  public @Nullable QuantisedWeight findQuantised(String key) {
+    QuantisedWeight found = file.findQuantised(key);
+    return found == null && key.startsWith(prefix + ".")
+        ? file.findQuantised(key.substring(prefix.length() + 1))
+        : found;
   }
 
   private @Nullable Tensor spelled(String key) {

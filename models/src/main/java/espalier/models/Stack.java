@@ -333,8 +333,7 @@ final class Stack {
     var made = new ArrayList<Block>();
     var nodes = new LinkedHashMap<String, Layer>();
     for (int i = 0; i < chosen.length; i++) {
-      Map<String, Tensor> weights = blockAt(chosen[i]).namedParameters();
-      var tree = new Tree(key -> weights.get(key.substring("block.".length())));
+      var tree = new Tree(new BlockWeights(blockAt(chosen[i])));
       made.add(new Block(tree, "block", i, spec, blocks.get(chosen[i]).spec()));
       nodes.put(Integer.toString(i), tree.node("block", "DecoderBlock"));
     }

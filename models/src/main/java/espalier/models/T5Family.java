@@ -2,6 +2,7 @@ package espalier.models;
 
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
+import espalier.nn.QuantisedWeight;
 import espalier.nn.Weights;
 import java.util.Collections;
 import java.util.LinkedHashSet;
@@ -10,6 +11,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /** T5 and its version 1.1: an encoder and a decoder with relative positions. */
 final class T5Family {
@@ -57,10 +59,19 @@ final class T5Family {
 
   /** A checkpoint in which all names of the table of tokens lead to it. */
   static Weights spellings(Weights file) {
-    return key ->
-        TABLES.contains(key)
+    return new Weights() {
+      @Override
+      public @Nullable Tensor find(String key) {
+        return TABLES.contains(key)
             ? TABLES.stream().map(file::find).filter(Objects::nonNull).findFirst().orElse(null)
             : file.find(key);
+      }
+
+      @Override
+      public @Nullable QuantisedWeight findQuantised(String key) {
+        return file.findQuantised(key);
+      }
+    };
   }
 
   static Model build(ConfigFields in, Tree tree, Map<?, ?> raw) {
@@ -115,7 +126,7 @@ final class T5Family {
       Tree tree, Embedding shared, DecoderSpec.EmbeddingSpec table, Set<String> tied) {
     Tensor own = tree.find("lm_head.weight");
     if (own != null && !own.equal(shared.weight())) {
-      return tree.linear("lm_head", table.vocabulary(), table.width(), false);
+      return tree.head("lm_head", table.vocabulary(), table.width(), false);
     }
     tied.add("lm_head.weight");
     return tree.hang("lm_head", new Linear(shared.weight(), null));

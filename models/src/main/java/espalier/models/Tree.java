@@ -6,6 +6,7 @@ import espalier.nn.ExpertWeight;
 import espalier.nn.Layer;
 import espalier.nn.LayerNorm;
 import espalier.nn.Linear;
+import espalier.nn.QuantisedWeight;
 import espalier.nn.RmsNorm;
 import espalier.nn.TransposedLinear;
 import espalier.nn.Weights;
@@ -89,12 +90,16 @@ final class Tree implements AutoCloseable {
   /** The tensor under {@code key}, which must have this shape. */
   Tensor tensor(String key, long... shape) {
     Tensor tensor = weights.get(key);
-    if (!Arrays.equals(tensor.shape(), shape)) {
+    requireShape(key, tensor.shape(), shape);
+    return tensor;
+  }
+
+  private static void requireShape(String key, long[] found, long... shape) {
+    if (!Arrays.equals(found, shape)) {
       throw new IllegalArgumentException(
           "%s is %s but the config asks for %s; config.json and the weights do not belong together"
-              .formatted(key, Arrays.toString(tensor.shape()), Arrays.toString(shape)));
+              .formatted(key, Arrays.toString(found), Arrays.toString(shape)));
     }
-    return tensor;
   }
 
   boolean has(String key) {
@@ -105,11 +110,40 @@ final class Tree implements AutoCloseable {
     return weights.find(key);
   }
 
+  /** A projection inside of the model, whose weight stays in codes where the source has them. */
   Linear linear(String path, long out, long in, boolean bias, boolean transposed) {
+    String key = path + ".weight";
+    QuantisedWeight codes = weights.findQuantised(key);
+    if (codes != null) {
+      return hang(path, quantised(key, codes, out, in, transposed, bias ? path + ".bias" : null));
+    }
     Tensor b = bias ? tensor(path + ".bias", out) : null;
     return transposed
-        ? hang(path, new TransposedLinear(tensor(path + ".weight", in, out), b))
-        : hang(path, new Linear(tensor(path + ".weight", out, in), b));
+        ? hang(path, new TransposedLinear(tensor(key, in, out), b))
+        : hang(path, new Linear(tensor(key, out, in), b));
+  }
+
+  private Linear quantised(
+      String key,
+      QuantisedWeight codes,
+      long out,
+      long in,
+      boolean transposed,
+      @Nullable String bias) {
+    try {
+      requireShape(key, new long[] {codes.out(), codes.in()}, out, in);
+      Tensor b = bias == null ? null : tensor(bias, out);
+      return transposed ? new TransposedLinear(codes, b) : new Linear(codes, b);
+    } catch (RuntimeException e) {
+      codes.close();
+      throw e;
+    }
+  }
+
+  /** The layer that gives scores, whose weight is always a plain tensor. */
+  Linear head(String path, long out, long in, boolean bias) {
+    Tensor b = bias ? tensor(path + ".bias", out) : null;
+    return hang(path, new Linear(tensor(path + ".weight", out, in), b));
   }
 
   Linear linear(String path, long out, long in, boolean bias) {

@@ -45,6 +45,21 @@ public abstract class Adaptable extends Layer {
     return weight();
   }
 
+  /** The codes that stand for the weight, or null if it is a plain tensor. */
+  @Nullable QuantisedWeight codes() {
+    return null;
+  }
+
+  /** Takes codes over in the place of the present ones. */
+  void putCodes(QuantisedWeight codes) {
+    throw new IllegalStateException("a %s has no quantised weight".formatted(typeName()));
+  }
+
+  /** Why an adapter can not be merged into this layer, as a sentence, or null if it can. */
+  public @Nullable String mergeRefusal(Adapter adapter) {
+    return null;
+  }
+
   /** Whether the weight may be written to in place: nobody but this layer holds it. */
   boolean ownsWeight() {
     return false;

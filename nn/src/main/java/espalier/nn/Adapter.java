@@ -79,6 +79,22 @@ public abstract class Adapter extends Layer {
     return wide(weight).add(deltaWeight()).to(weight.scalar_type().intern());
   }
 
+  /** Whether {@link #mergedInto(QuantisedWeight)} gives a weight without decoding these codes. */
+  public boolean mergesInto(QuantisedWeight codes) {
+    return false;
+  }
+
+  /**
+   * A quantised weight after this adapter is merged into it without rounding. Only asked for where
+   * {@link #mergesInto} says so; elsewhere the weight is decoded, added to and quantised again.
+   *
+   * @param codes the weight so far; not written to
+   */
+  public QuantisedWeight mergedInto(QuantisedWeight codes) {
+    throw new IllegalStateException(
+        "%s can not be merged into %s as it is".formatted(typeName(), codes.format()));
+  }
+
   /**
    * The bias after this adapter is merged into it, or null if there is none to merge into and
    * nothing to merge.

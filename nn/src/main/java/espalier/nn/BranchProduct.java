@@ -49,7 +49,8 @@ public final class BranchProduct {
    * @return [T, out] in the dtype of x
    */
   public static Tensor whole(Linear base, Tensor x, List<Tensor> factors, Branch branch) {
-    if (trains(base.weight()) || trains(base.bias())) { // then it has a backward of its own
+    if (base.quantised() != null || trains(base.weight()) || trains(base.bias())) {
+      // then it has a backward of its own
       return into(base.base(x), x, factors, branch);
     }
     boolean withX = x.requires_grad();

@@ -128,6 +128,14 @@ public abstract class Layer implements AutoCloseable {
     return owned;
   }
 
+  /** Takes a parameter away and closes it. */
+  protected final void removeParameter(String name) {
+    Tensor old = parameters.remove(name);
+    if (old != null) {
+      old.close();
+    }
+  }
+
   /** The parameter called {@code name}; it must be there. */
   protected final Tensor parameter(String name) {
     return Objects.requireNonNull(parameters.get(name), name);

@@ -2,19 +2,26 @@ package espalier.nn;
 
 import static org.bytedeco.pytorch.global.torch.linear;
 
+import java.util.Objects;
 import java.util.function.BinaryOperator;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.GradMode;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
-/** y = x Wᵀ + bias, with W [out, in]. */
+/**
+ * y = x Wᵀ + bias, with W [out, in]. The weight is a tensor, or {@linkplain QuantisedWeight codes}
+ * that are decoded wherever values are needed; either can take the place of the other.
+ */
 public sealed class Linear extends Adaptable permits AttentionProjection, TransposedLinear {
 
   private final String weightName;
   private final String biasName;
-  private Tensor weight; // as stored
+  private @Nullable Tensor weight; // as the checkpoint has it; null while codes stand for it
+  private @Nullable QuantisedWeight codes; // [out, in]
   private @Nullable Tensor bias; // [out]
 
   /**
@@ -38,47 +45,165 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
     this.bias = bias == null ? null : parameter(biasName, bias);
   }
 
+  /**
+   * A linear layer over a quantised weight.
+   *
+   * @param weight [out, in]; closed with the layer
+   * @param bias [out], or null
+   */
+  public Linear(QuantisedWeight weight, @Nullable Tensor bias) {
+    this.weightName = "weight";
+    this.biasName = "bias";
+    this.codes = weight;
+    this.bias = bias == null ? null : parameter(biasName, bias);
+  }
+
   /** A linear layer from a checkpoint; its bias is optional. */
   public static Linear from(Weights weights) {
     return new Linear(weights.get("weight"), weights.find("bias"));
   }
 
+  /** What the weight is called below this layer's path. */
+  public final String weightName() {
+    return weightName;
+  }
+
+  /** What the bias is called below this layer's path. */
+  public final String biasName() {
+    return biasName;
+  }
+
   /** Number of input features; where the layer is split, of those that this rank has. */
-  public long in() {
-    return weight.size(1);
+  public final long in() {
+    return codes != null ? codes.in() : stored().size(transposed() ? 0 : 1);
   }
 
   /** Number of output features; where the layer is split, of those that this rank has. */
-  public long out() {
-    return weight.size(0);
+  public final long out() {
+    return codes != null ? codes.out() : stored().size(transposed() ? 1 : 0);
   }
 
-  /** Whether the weight is stored as [in, out], as in GPT-2's Conv1D. */
+  /** Whether a checkpoint stores the weight as [in, out], as GPT-2's Conv1D. */
   public boolean transposed() {
     return false;
   }
 
-  /** The weight, [out, in]. */
+  /**
+   * The weight, [out, in]: a view of what is stored. Of a quantised one it is a copy, of the size
+   * that quantising saves, in the caller's scope; see {@link #originalRows}.
+   */
   @Override
-  public Tensor weight() {
+  public final Tensor weight() {
     beforeReading();
-    return weight;
+    return presentWeight();
   }
 
   @Override
-  Tensor presentWeight() {
-    return weight;
+  final Tensor presentWeight() {
+    return codes != null ? codes.rows(0, codes.out()) : logical(stored());
   }
 
   @Override
-  boolean ownsWeight() {
-    return PrivateMemory.isSolelyHeld(weight);
+  final boolean ownsWeight() {
+    return weight != null && PrivateMemory.isSolelyHeld(weight);
   }
 
-  /** The weight as the checkpoint holds it: [out, in], or [in, out] where {@link #transposed}. */
+  /**
+   * The weight as the checkpoint holds it: [out, in], or [in, out] where {@link #transposed}; of a
+   * quantised one a copy.
+   */
   public final Tensor storedWeight() {
+    return codes != null ? logical(weight()) : storedAfterReading();
+  }
+
+  private Tensor storedAfterReading() {
     beforeReading();
-    return weight;
+    return stored();
+  }
+
+  private Tensor stored() {
+    return Objects.requireNonNull(weight, "the layer is closed");
+  }
+
+  /** From what is stored to [out, in], and back. */
+  private Tensor logical(Tensor tensor) {
+    return transposed() ? tensor.t() : tensor;
+  }
+
+  /** The codes that stand for the weight, or null if it is a plain tensor. */
+  public final @Nullable QuantisedWeight quantised() {
+    return codes;
+  }
+
+  /**
+   * Stores the weight in another form. Nothing may be merged.
+   *
+   * @param replacement [out, in]; closed with the layer
+   */
+  public final void quantise(QuantisedWeight replacement) {
+    adapters().requireUnmerged();
+    putCodes(replacement);
+    adapters().weightReplaced();
+  }
+
+  /** Makes the values that the codes stand for the weight; a plain weight stays as it is. */
+  public final void dequantise() {
+    if (codes == null) {
+      return;
+    }
+    adapters().requireUnmerged();
+    try (var _ = new PointerScope();
+        var _ = new NoGradGuard()) {
+      putTensor(presentWeight());
+    }
+    adapters().weightReplaced();
+  }
+
+  /** Takes codes over in the place of what is stored; the former codes are closed. */
+  @Override
+  final void putCodes(QuantisedWeight replacement) {
+    dropCodes();
+    codes = replacement;
+    if (weight != null) {
+      removeParameter(weightName);
+      weight = null;
+    }
+  }
+
+  private void putTensor(Tensor w) {
+    Tensor owned = parameter(weightName, logical(w));
+    dropCodes();
+    weight = owned;
+  }
+
+  private void dropCodes() {
+    if (codes != null) {
+      codes.close();
+      codes = null;
+    }
+  }
+
+  /**
+   * The weight as it was before anything was merged, to be read some rows at a time, also in
+   * backward: what is returned holds on to the weight that the layer has now.
+   */
+  public final WeightRows originalRows() {
+    QuantisedWeight original = adapters().weights().originalCodes();
+    if (original != null) {
+      return original::rows;
+    }
+    Tensor w = originalWeight();
+    return (from, length) -> w.narrow(0, from, length);
+  }
+
+  @Override
+  final @Nullable QuantisedWeight codes() {
+    return codes;
+  }
+
+  @Override
+  public final ScalarType dtype() {
+    return codes != null ? codes.dtype() : stored().scalar_type().intern();
   }
 
   @Override
@@ -87,8 +212,17 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
   }
 
   @Override
-  public Tensor base(Tensor x) {
-    return product(x, weight());
+  public final Tensor base(Tensor x) {
+    return withBias(x, bias);
+  }
+
+  /**
+   * x Wᵀ and another bias than the layer's own.
+   *
+   * @param other [out], or null for none
+   */
+  public final Tensor withBias(Tensor x, @Nullable Tensor other) {
+    return codes != null ? QuantisedProduct.of(this, codes, x, other) : base(x, weight(), other);
   }
 
   @Override
@@ -146,12 +280,38 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
   }
 
   @Override
-  void replaceWeight(Tensor w) {
-    weight = parameter(weightName, w);
+  final void replaceWeight(Tensor w) {
+    if (codes == null) {
+      putTensor(w);
+      return;
+    }
+    QuantisedWeight again = codes.requantised(w);
+    if (again == null) {
+      throw new IllegalStateException(unwritable(codes));
+    }
+    putCodes(again);
+  }
+
+  @Override
+  public final @Nullable String mergeRefusal(Adapter adapter) {
+    return codes == null || codes.writable() || adapter.mergesInto(codes)
+        ? null
+        : unwritable(codes);
+  }
+
+  private static String unwritable(QuantisedWeight codes) {
+    return "the base is stored as %s, in which a changed weight can not be written; dequantise it first (--dequantize)"
+        .formatted(codes.format());
   }
 
   @Override
   void replaceBias(Tensor b) {
     bias = parameter(biasName, b);
+  }
+
+  @Override
+  public void close() {
+    super.close();
+    dropCodes();
   }
 }

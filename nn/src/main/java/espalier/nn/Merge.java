@@ -7,6 +7,7 @@ import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -29,6 +30,8 @@ public final class Merge implements AutoCloseable {
   private boolean pending;
 
   private @Nullable Tensor weight;
+  private @Nullable QuantisedWeight codes; // in the place of the weight
+  private boolean finiteCodes = true;
   private @Nullable Tensor bias;
   private boolean dense;
   private boolean committed;
@@ -47,7 +50,9 @@ public final class Merge implements AutoCloseable {
     try (var _ = new PointerScope();
         var _ = new NoGradGuard()) {
       Tensor shared = leader == null ? null : leader.weight;
-      if (shared != null) {
+      if (stack.layer().codes() != null) {
+        merge.quantised();
+      } else if (shared != null) {
         merge.whole(shared);
       } else if (names.stream().map(stack::get).allMatch(Merge::changesFew)) {
         merge.few();
@@ -103,6 +108,45 @@ public final class Merge implements AutoCloseable {
   }
 
   /**
+   * The original codes are decoded once, all adapters are added in float32, those that were merged
+   * before as well, and the sum is quantised once; unless each of the adapters can be merged into
+   * the codes as they are.
+   */
+  private void quantised() {
+    if (names.isEmpty()) {
+      return;
+    }
+    QuantisedWeight sum = Objects.requireNonNull(weights.originalCodes());
+    var all = new ArrayList<>(instead ? List.of() : stack.merged());
+    all.addAll(names);
+    if (all.stream().allMatch(name -> stack.get(name).mergesInto(sum))) {
+      codes = sum.withDtype(sum.dtype());
+      for (String name : all) {
+        QuantisedWeight before = codes;
+        codes = stack.get(name).mergedInto(before);
+        before.close();
+      }
+    } else {
+      Tensor wide = sum.rows(0, sum.out(), wide(sum.dtype()));
+      for (String name : all) {
+        wide = stack.get(name).mergedInto(wide);
+      }
+      finiteCodes = wide.isfinite().all().item_bool(); // codes could no longer tell
+      codes = sum.requantised(wide);
+      if (codes == null) {
+        throw new IllegalStateException(
+            "%s can not be merged into a weight that is stored as %s; dequantise it first"
+                .formatted(names, sum.format()));
+      }
+    }
+    biases();
+  }
+
+  private static ScalarType wide(ScalarType dtype) {
+    return dtype == ScalarType.Double ? dtype : ScalarType.Float;
+  }
+
+  /**
    * Makes a weight of its own.
    *
    * @param shared the merged weight, where another layer has the same, or null to compute it
@@ -110,13 +154,22 @@ public final class Merge implements AutoCloseable {
   private void whole(@Nullable Tensor shared) {
     Adaptable layer = stack.layer();
     Tensor sum = instead ? weights.original() : layer.presentWeight();
+    if (shared == null) {
+      for (String name : names) {
+        sum = stack.get(name).mergedInto(sum);
+      }
+    }
+    dense = true;
+    weight = Scope.own(shared == null ? sum : shared);
+    biases();
+  }
+
+  private void biases() {
+    Adaptable layer = stack.layer();
     Tensor bare = instead ? weights.originalBias() : layer.bias();
     Tensor newBias = null;
     for (String name : names) {
       Adapter adapter = stack.get(name);
-      if (shared == null) {
-        sum = adapter.mergedInto(sum);
-      }
       Tensor soFar = newBias == null ? bare : newBias;
       Tensor next = adapter.mergedIntoBias(soFar);
       if (next != null && !next.equals(soFar)) {
@@ -128,8 +181,6 @@ public final class Merge implements AutoCloseable {
         newBias = next;
       }
     }
-    dense = true;
-    weight = Scope.own(shared == null ? sum : shared);
     bias = newBias == null ? null : Scope.own(newBias);
   }
 
@@ -139,6 +190,7 @@ public final class Merge implements AutoCloseable {
     try (var _ = new PointerScope()) {
       boolean whole = !dense || weight == null || weight.isfinite().all().item_bool();
       return whole
+          && finiteCodes
           && written.stream().allMatch(Patch::finite)
           && (bias == null || bias.isfinite().all().item_bool());
     }
@@ -152,7 +204,10 @@ public final class Merge implements AutoCloseable {
       stack.unmerge();
       return;
     }
-    if (weight == null) {
+    if (codes != null) {
+      weights.replace(codes);
+      codes = null; // the layer's from here on
+    } else if (weight == null) {
       weights.add(written, instead);
     } else if (dense) {
       weights.replace(weight);
@@ -174,6 +229,10 @@ public final class Merge implements AutoCloseable {
     }
     if (weight != null) {
       weight.close();
+    }
+    if (codes != null) {
+      codes.close();
+      codes = null;
     }
     if (bias != null) {
       bias.close();

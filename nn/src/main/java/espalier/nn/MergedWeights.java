@@ -16,6 +16,7 @@ final class MergedWeights {
 
   private final Adaptable layer;
   private @Nullable Tensor keptWeight;
+  private @Nullable QuantisedWeight keptCodes;
   private @Nullable Tensor keptBias;
 
   /** Entries written into the present weight, in order. */
@@ -43,6 +44,11 @@ final class MergedWeights {
     return keptWeight != null;
   }
 
+  /** The codes of the original weight, or null if it is a plain tensor. */
+  @Nullable QuantisedWeight originalCodes() {
+    return keptCodes != null ? keptCodes : layer.codes();
+  }
+
   List<Patch> patches() {
     return patches;
   }
@@ -51,6 +57,9 @@ final class MergedWeights {
   Tensor original() {
     if (keptWeight != null) {
       return keptWeight;
+    }
+    if (keptCodes != null) {
+      return keptCodes.rows(0, keptCodes.out());
     }
     if (patches.isEmpty()) {
       return layer.presentWeight();
@@ -97,6 +106,16 @@ final class MergedWeights {
     }
     dropPatches();
     layer.replaceWeight(weight);
+    dense = true;
+  }
+
+  /** Takes over codes that have all that is merged in them. */
+  void replace(QuantisedWeight codes) {
+    if (keptCodes == null) {
+      QuantisedWeight present = Objects.requireNonNull(layer.codes());
+      keptCodes = present.withDtype(present.dtype());
+    }
+    layer.putCodes(codes);
     dense = true;
   }
 
@@ -177,6 +196,9 @@ final class MergedWeights {
       layer.replaceWeight(keptWeight);
       keptWeight.close();
       keptWeight = null;
+    } else if (keptCodes != null) {
+      layer.putCodes(keptCodes);
+      keptCodes = null;
     } else if (!patches.isEmpty()) {
       Tensor weight = layer.presentWeight();
       patches.reversed().forEach(patch -> patch.undo(weight));
@@ -199,6 +221,10 @@ final class MergedWeights {
     if (keptWeight != null) {
       keptWeight.close();
       keptWeight = null;
+    }
+    if (keptCodes != null) {
+      keptCodes.close();
+      keptCodes = null;
     }
     if (keptBias != null) {
       keptBias.close();

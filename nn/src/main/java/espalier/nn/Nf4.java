@@ -10,7 +10,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /**
  * A tensor in NF4, the 4-bit NormalFloat of QLoRA: row by row in blocks of 64 values, each the
  * nearest of 16 levels times the block's largest magnitude. The levels are the quantiles of a
- * normal distribution, 0 and both ends among them. Blocks are not quantised a second time.
+ * normal distribution, 0 and both ends among them. The scales of the blocks are float32; {@link
+ * Nf4Weight} quantises them a second time.
  *
  * <p>The handles of a value belong to the scope in which it was made; see {@link Scope#own}.
  *
@@ -121,6 +122,23 @@ public final class Nf4 {
         .view(-1)
         .narrow(0, 0, n)
         .view(shape);
+  }
+
+  /** Both values of each byte, [256] as one int64 of two float32, for one look-up a byte. */
+  static Tensor pairs(Tensor like) {
+    var values = new float[512];
+    for (int i = 0; i < 256; i++) {
+      values[2 * i] = LEVELS[i >> 4];
+      values[2 * i + 1] = LEVELS[i & 15];
+    }
+    return asPairs(values, like);
+  }
+
+  /** Pairs of numbers as one int64 each, on the device of a tensor. */
+  static Tensor asPairs(float[] values, Tensor like) {
+    return Tensor.create(values, values.length)
+        .to(like.device(), ScalarType.Float)
+        .view(ScalarType.Long);
   }
 
   private static Tensor padded(Tensor flat, long multiple) {

@@ -16,6 +16,11 @@ public final class TransposedLinear extends Linear {
     super(weight, bias);
   }
 
+  /** A layer over a quantised weight [out, in], which is closed with it. */
+  public TransposedLinear(QuantisedWeight weight, @Nullable Tensor bias) {
+    super(weight, bias);
+  }
+
   /** A layer from a checkpoint; its bias is optional. */
   public static TransposedLinear from(Weights weights) {
     return new TransposedLinear(weights.get("weight"), weights.find("bias"));
@@ -27,38 +32,12 @@ public final class TransposedLinear extends Linear {
   }
 
   @Override
-  public long in() {
-    return super.out();
-  }
-
-  @Override
-  public long out() {
-    return super.in();
-  }
-
-  @Override
   public boolean transposed() {
     return true;
-  }
-
-  /** The weight, [out, in]: a view of what is stored. */
-  @Override
-  public Tensor weight() {
-    return storedWeight().t();
-  }
-
-  @Override
-  Tensor presentWeight() {
-    return super.presentWeight().t();
   }
 
   @Override
   Tensor laidOut(Tensor slice) {
     return slice.t().contiguous().t();
-  }
-
-  @Override
-  void replaceWeight(Tensor w) {
-    super.replaceWeight(w.t());
   }
 }

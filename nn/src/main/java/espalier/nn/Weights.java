@@ -29,8 +29,29 @@ public interface Weights {
     return tensor;
   }
 
+  /**
+   * The matrix [out, in] of a linear layer under {@code key} in the codes in which it is to stay,
+   * or null if it is to be a plain tensor.
+   *
+   * @return a new owner of the codes; to be closed
+   */
+  default @Nullable QuantisedWeight findQuantised(String key) {
+    return null;
+  }
+
   /** The weights below {@code prefix}: {@code at("model").get("norm.weight")}. */
   default Weights at(String prefix) {
-    return key -> find(Layer.join(prefix, key));
+    Weights all = this;
+    return new Weights() {
+      @Override
+      public @Nullable Tensor find(String key) {
+        return all.find(Layer.join(prefix, key));
+      }
+
+      @Override
+      public @Nullable QuantisedWeight findQuantised(String key) {
+        return all.findQuantised(Layer.join(prefix, key));
+      }
+    };
   }
 }

@@ -19,6 +19,7 @@ import java.util.Objects;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import tools.jackson.databind.JsonNode;
+import tools.jackson.databind.node.ObjectNode;
 
 /** One layer: its output, the gradients of sum(y * grad_y), and its parameters after merging. */
 final class LayerCase implements Experiment {
@@ -71,7 +72,7 @@ final class LayerCase implements Experiment {
   private static Map<String, AdapterConfig> configs(Case golden) {
     var configs = new LinkedHashMap<String, AdapterConfig>();
     if (golden.json().has("config")) {
-      configs.put("default", Adapting.config(golden.get("config")));
+      configs.put("default", Adapting.config(asAttached(golden)));
     } else {
       JsonNode several = golden.get("configs");
       golden
@@ -81,6 +82,17 @@ final class LayerCase implements Experiment {
                   configs.put(name.asString(), Adapting.config(several.required(name.asString()))));
     }
     return configs;
+  }
+
+  /**
+   * The config of what is attached. The reference has QALoRA for GPTQ layers alone, so the cases
+   * attach its branch to a plain layer by hand, and the config does not say so.
+   */
+  private static JsonNode asAttached(Case golden) {
+    ObjectNode config = golden.get("config").asObject().deepCopy();
+    return golden.method().equals("qalora")
+        ? config.put("use_qalora", true).put("qalora_strict", false)
+        : config;
   }
 
   private static Map<String, Tensor> saved(Case golden, String name, Map<String, Tensor> inputs) {

@@ -28,6 +28,7 @@ final class Methods {
           "olora",
           "orthogonal",
           "pissa",
+          "qalora",
           "rslora",
           "shira",
           "velora");

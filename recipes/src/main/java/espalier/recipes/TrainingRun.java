@@ -103,7 +103,9 @@ public final class TrainingRun implements AutoCloseable {
     if (recipe.training().threads() > 0) {
       Native.threads(recipe.training().threads());
     }
-    PretrainedModel model = PretrainedModel.load(recipe.model(), recipe.dtype().type(), progress);
+    PretrainedModel model =
+        PretrainedModel.load(
+            recipe.model(), recipe.dtype().type(), recipe.quantize().quantisation(), progress);
     try {
       model.model().gradientCheckpointing(recipe.training().gradientCheckpointing());
       var encoder =

@@ -128,7 +128,7 @@ public final class Intruders {
               LoraVariant.Bdlora _,
               LoraVariant.Arrow _,
               LoraVariant.Kasa _,
-              LoraVariant.Qalora() ->
+              LoraVariant.Qalora _ ->
               false;
         };
     if (adapter instanceof SavedModule) {

@@ -93,7 +93,7 @@ record SourceAdapter(
               LoraVariant.Bdlora _,
               LoraVariant.Arrow _,
               LoraVariant.Kasa _,
-              LoraVariant.Qalora() ->
+              LoraVariant.Qalora _ ->
               false;
         };
     if (!plainUpdate) {

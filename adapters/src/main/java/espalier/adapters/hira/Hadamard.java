@@ -9,6 +9,7 @@ import espalier.nn.CustomFunction;
 import espalier.nn.Features;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
+import espalier.nn.WeightRows;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
@@ -36,7 +37,9 @@ public final class Hadamard {
   private static final long BLOCK = 1 << 22;
 
   private final Linear layer;
-  private final Tensor w; // [m, n]
+  private final WeightRows w; // [m, n]
+  private final @Nullable Tensor plain; // the same, if it is a tensor and not codes
+  private final long columns;
   private final boolean half;
   private final boolean emulated; // half precision that is computed in float32
   private final boolean withBase;
@@ -46,11 +49,14 @@ public final class Hadamard {
   Hadamard(Linear layer, boolean withBase, long block) {
     this.layer = layer;
     this.withBase = withBase;
-    w = layer.originalWeight();
-    emulated = HalfPrecision.emulated(w);
-    half = HalfPrecision.isHalf(w) && !emulated;
-    out = w.size(0);
-    rows = Math.clamp(block / Math.max(1, w.size(1)), 1, out);
+    w = layer.originalRows();
+    plain = layer.quantised() == null ? layer.originalWeight() : null;
+    Tensor first = w.rows(0, 1);
+    emulated = HalfPrecision.emulated(first);
+    half = HalfPrecision.isHalf(first) && !emulated;
+    out = layer.out();
+    columns = layer.in();
+    rows = Math.clamp(block / Math.max(1, columns), 1, out);
   }
 
   /**
@@ -81,7 +87,7 @@ public final class Hadamard {
     Tensor y =
         CustomFunction.apply(
             inputs,
-            List.of(flat, p, q, w),
+            plain == null ? inputs : List.of(flat, p, q, plain), // codes are decoded again
             () -> {
               if (oneToken) {
                 return token(flat, p, q);
@@ -90,16 +96,19 @@ public final class Hadamard {
                   ? forward(wide(flat), p, q).to(flat.scalar_type().intern())
                   : forward(flat, p, q);
             },
-            (g, saved) -> emulated ? wideBackward(g, saved, wanted) : backward(g, saved, wanted));
+            (g, saved) ->
+                emulated
+                    ? wideBackward(g, saved, wanted)
+                    : backward(g, saved.getFirst(), saved, wanted));
     return Features.shaped(y, x);
   }
 
   private Tensor forward(Tensor x, Tensor p, Tensor q) {
-    long m = w.size(0);
+    long m = out;
     Tensor own = withBase ? layer.bias() : null;
     Tensor bias = own == null ? null : own.to(x.scalar_type().intern());
     if (half) {
-      Tensor delta = w.new_empty(m, w.size(1));
+      Tensor delta = x.new_empty(m, columns).to(layer.dtype());
       blocks(
           Modulation.of(p, q).together(),
           (from, length) ->
@@ -130,14 +139,13 @@ public final class Hadamard {
   }
 
   /** Rows of W ⊙ M, or of W ⊙ (1 + M), in float32 or wider. */
-  private static Tensor matrix(
-      Tensor w, Tensor p, Tensor q, long from, long length, boolean plusOne) {
-    Tensor m = Modulation.of(p, q).to(wideOf(w)).rows(from, length);
-    return (plusOne ? m.add_(new Scalar(1)) : m).mul_(w.narrow(0, from, length));
+  private Tensor matrix(WeightRows w, Tensor p, Tensor q, long from, long length, boolean plusOne) {
+    Tensor m = Modulation.of(p, q).to(wide()).rows(from, length);
+    return (plusOne ? m.add_(new Scalar(1)) : m).mul_(w.rows(from, length));
   }
 
-  private static ScalarType wideOf(Tensor w) {
-    return w.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+  private ScalarType wide() {
+    return layer.dtype() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
   }
 
   private interface Block {
@@ -160,23 +168,23 @@ public final class Hadamard {
 
   private List<@Nullable Tensor> wideBackward(Tensor g, List<Tensor> saved, boolean[] wanted) {
     Tensor x = saved.getFirst();
-    List<@Nullable Tensor> wideOnes =
-        backward(wide(g), List.of(wide(x), saved.get(1), saved.get(2), saved.get(3)), wanted);
+    List<@Nullable Tensor> wideOnes = backward(wide(g), wide(x), saved, wanted);
     Tensor dx = wideOnes.getFirst();
     return Arrays.asList(
         dx == null ? null : dx.to(x.scalar_type().intern()), wideOnes.get(1), wideOnes.get(2));
   }
 
-  private List<@Nullable Tensor> backward(Tensor g, List<Tensor> saved, boolean[] wanted) {
-    Tensor x = saved.get(0);
+  private List<@Nullable Tensor> backward(
+      Tensor g, Tensor x, List<Tensor> saved, boolean[] wanted) {
     Tensor p = saved.get(1);
     Tensor q = saved.get(2);
-    Tensor weight = saved.get(3);
+    // A scope may have freed the handle that this object holds.
+    WeightRows weight = plain == null ? w : (from, length) -> saved.get(3).narrow(0, from, length);
     boolean factors = wanted[1] || wanted[2];
-    ScalarType wide = wideOf(weight);
+    ScalarType wide = wide();
     Modulation modulation = Modulation.of(p, q).to(wide);
     Tensor dx = wanted[0] && !half ? x.new_zeros(x.size(0), x.size(1)) : null;
-    Tensor e = wanted[0] && half ? weight.new_empty(weight.size(0), weight.size(1)) : null;
+    Tensor e = wanted[0] && half ? x.new_empty(out, columns).to(layer.dtype()) : null;
     Tensor dp = zeros_like(p.to(wide));
     Tensor dq = zeros_like(q.to(wide));
     blocks(
@@ -189,7 +197,7 @@ public final class Hadamard {
             e.narrow(0, from, length).copy_(matrix(weight, p, q, from, length, withBase));
           }
           if (factors) {
-            Tensor gm = part.t().mm(x).to(wide).mul_(weight.narrow(0, from, length));
+            Tensor gm = part.t().mm(x).to(wide).mul_(weight.rows(from, length));
             modulation.backward(from, gm, dp, dq);
           }
         });
@@ -201,7 +209,7 @@ public final class Hadamard {
   }
 
   private Tensor token(Tensor x, Tensor p, Tensor q) {
-    Tensor y = Modulation.of(p, q).token(w, x, withBase);
+    Tensor y = Modulation.of(p, q).token(w.rows(0, out), x, withBase);
     Tensor bias = withBase ? layer.bias() : null;
     return (bias == null ? y : y.add_(bias)).to(x.scalar_type().intern());
   }

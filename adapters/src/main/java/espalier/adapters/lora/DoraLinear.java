@@ -4,6 +4,7 @@ import static org.bytedeco.pytorch.global.torch.addmm;
 
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import espalier.nn.WeightRows;
 import java.util.List;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -18,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  */
 public final class DoraLinear extends LoraLinear {
 
-  private final RowNorms norms = new RowNorms(this::direction);
+  private final RowNorms norms = new RowNorms(this::direction, () -> layer().out());
   private final Magnitude magnitude;
 
   DoraLinear(LoraConfig config, Linear layer, String path, Init init) {
@@ -33,9 +34,9 @@ public final class DoraLinear extends LoraLinear {
     return norms.of(a(), b(), scaling());
   }
 
-  private Tensor direction() {
+  private WeightRows direction() {
     Tensor left = residual(); // until it is attached
-    return left == null ? layer().originalWeight() : left;
+    return left == null ? layer().originalRows() : (from, length) -> left.narrow(0, from, length);
   }
 
   @Override
@@ -44,7 +45,7 @@ public final class DoraLinear extends LoraLinear {
       return forward(x, layer().base(x));
     }
     Tensor rows = rows(x);
-    Tensor z = layer().base(rows, layer().weight(), Magnitude.mergedBias(layer()));
+    Tensor z = layer().withBias(rows, Magnitude.mergedBias(layer()));
     Tensor u = z.addmm_(hidden(rows), dtyped(b(), z).t(), one(), new Scalar(scaling()));
     return shaped(withBias(magnitude.scale(u, training())), x);
   }
@@ -60,7 +61,7 @@ public final class DoraLinear extends LoraLinear {
     }
     // What dropout leaves of x goes through the base a second time, for the magnitude to act on.
     Tensor kept = dropped(rows);
-    Tensor z = dtyped(layer().base(kept, layer().weight(), null), sum);
+    Tensor z = dtyped(layer().withBias(kept, null), sum);
     return shaped(sum.add(scaled(z, kept)).sub_(z), x);
   }
 

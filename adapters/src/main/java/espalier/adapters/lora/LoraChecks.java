@@ -138,7 +138,7 @@ final class LoraChecks {
           wrong
               .unless(beta >= 0, "kasa_config.beta is %s but must not be negative", beta)
               .unless(gamma >= 0, "kasa_config.gamma is %s but must not be negative", gamma);
-      case LoraVariant.Plain(), LoraVariant.Dora(), LoraVariant.Alora _, LoraVariant.Qalora() -> {}
+      case LoraVariant.Plain(), LoraVariant.Dora(), LoraVariant.Alora _, LoraVariant.Qalora _ -> {}
     }
   }
 
@@ -154,6 +154,11 @@ final class LoraChecks {
         .unless(
             !(variant instanceof LoraVariant.Bdlora) || startsPlainly(init),
             "use_bdlora draws its own factors; set init_lora_weights to true, false or gaussian")
+        .unless(
+            !(variant instanceof LoraVariant.Qalora)
+                || !(init.takenOut() || init instanceof LoraInit.Loftq),
+            "use_qalora draws its own A, so that nothing can be taken out of the base; set"
+                + " init_lora_weights to true, false or gaussian")
         .unless(
             !dora || !loraBias, "use_dora and lora_bias exclude each other; turn one of them off")
         .unless(

@@ -16,6 +16,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
+import espalier.nn.Int4Weight;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import java.util.ArrayList;
@@ -193,6 +194,13 @@ public record LoraConfig(
     var warnings = new ArrayList<String>();
     if (loraBias && layer.bias() == null) {
       warnings.add("lora_bias is set but the layer has no bias, so the adapter can not be merged");
+    }
+    if (variant instanceof LoraVariant.Qalora
+        && layer instanceof Linear linear
+        && !(linear.quantised() instanceof Int4Weight)) {
+      warnings.add(
+          "use_qalora is meant for weights that are quantised in groups, which this one is not, so"
+              + " it only costs accuracy here");
     }
     if (layer instanceof Convolution convolution && convolution.geometry().groups() > 1) {
       warnings.add("a convolution in groups can be adapted but not merged");

@@ -49,7 +49,7 @@ final class LoraLayers {
       case LoraVariant.Bdlora bd -> BlockDiagonal.create(config, bd, layer, path, init);
       case LoraVariant.Arrow arrow -> new ArrowLinear(config, arrow, layer, path, init);
       case LoraVariant.Kasa _ -> new KasaLinear(config, layer, path, init);
-      case LoraVariant.Qalora() -> throw LoraSupport.absent(config.variant(), layer, path);
+      case LoraVariant.Qalora _ -> new QaloraLinear(config, layer, path, init);
     };
   }
 

@@ -6,7 +6,9 @@ import espalier.nn.AttentionProjection;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
+import espalier.nn.Int4Weight;
 import espalier.nn.Linear;
+import espalier.nn.QuantisedWeight;
 
 /** Which settings of LoRA exist for which kind of layer. */
 final class LoraSupport {
@@ -40,6 +42,7 @@ final class LoraSupport {
       throw refuse(layer, path, config.variant().field(), "leave it out, or leave the layer out");
     }
     switch (layer) {
+      case Linear linear -> requireForm(config, linear, path);
       case Embedding _ -> {
         if (config.loraBias()) {
           throw refuse(layer, path, "lora_bias", "leave the embedding out or turn the bias off");
@@ -101,12 +104,75 @@ final class LoraSupport {
           LoraVariant.Monteclora _,
           LoraVariant.Bdlora _,
           LoraVariant.Arrow _,
-          LoraVariant.Qalora() ->
+          LoraVariant.Qalora _ ->
           layer instanceof Linear;
     };
   }
 
-  static UnsupportedAdapterException absent(LoraVariant variant, Adaptable layer, String path) {
-    return refuse(layer, path, variant.field(), "leave it out");
+  /** Which starts and variants exist for a linear layer whose weight is, or is not, quantised. */
+  private static void requireForm(LoraConfig config, Linear layer, String path) {
+    LoraVariant variant = config.variant();
+    QuantisedWeight codes = layer.quantised();
+    boolean groups = codes instanceof Int4Weight;
+    if (variant instanceof LoraVariant.Qalora(boolean strict) && strict && !groups) {
+      throw new UnsupportedAdapterException(
+          "%s is %s but use_qalora is for weights that are quantised in groups of inputs; load the model with quantize int4, or set qalora_strict to false to have it here all the same"
+              .formatted(path, codes == null ? "not quantised" : codes.format()));
+    }
+    if (codes == null) {
+      return;
+    }
+    boolean here =
+        switch (variant) {
+          case LoraVariant.Plain(), LoraVariant.Qalora _ -> true;
+          case LoraVariant.Dora(), LoraVariant.Alora _, LoraVariant.Arrow _ -> !groups;
+          case LoraVariant.Velora _,
+              LoraVariant.Monteclora _,
+              LoraVariant.Bdlora _,
+              LoraVariant.Kasa _ ->
+              false;
+        };
+    if (!here) {
+      throw quantised(path, codes, variant.field(), "leave it out, or load the model unquantised");
+    }
+    if (config.init() instanceof LoraInit.Loftq) {
+      throw quantised(
+          path,
+          codes,
+          "init_lora_weights loftq",
+          "it quantises a plain base itself; load the model unquantised, or fit the factors with"
+              + " Loftq.replaceWeights");
+    }
+    boolean starts =
+        switch (config.init()) {
+          case LoraInit.Uniform(),
+              LoraInit.Unset(),
+              LoraInit.Gaussian(),
+              LoraInit.Orthogonal(),
+              LoraInit.Eva _ ->
+              true;
+          case LoraInit.Olora() -> codes.writable();
+          case LoraInit.Mica(),
+              LoraInit.Pissa(),
+              LoraInit.FastPissa _,
+              LoraInit.Corda _,
+              LoraInit.LoraGa _,
+              LoraInit.Loftq _ ->
+              false;
+        };
+    if (!starts) {
+      throw quantised(
+          path,
+          codes,
+          "init_lora_weights " + LoraFormat.word(config.init()),
+          "use true, or load the model unquantised");
+    }
+  }
+
+  private static UnsupportedAdapterException quantised(
+      String path, QuantisedWeight codes, String field, String way) {
+    return new UnsupportedAdapterException(
+        "%s is quantised as %s, for which %s does not exist; %s"
+            .formatted(path, codes.format(), field, way));
   }
 }

@@ -148,8 +148,17 @@ public sealed interface LoraVariant {
     }
   }
 
-  /** Inputs averaged over the groups of a quantised weight. */
-  record Qalora() implements LoraVariant {
+  /**
+   * Inputs averaged over the groups of a quantised weight.
+   *
+   * @param strict whether a layer that is not quantised in groups is an error and not a warning
+   */
+  record Qalora(boolean strict) implements LoraVariant {
+    /** On layers that are quantised in groups only. */
+    public Qalora() {
+      this(true);
+    }
+
     @Override
     public String field() {
       return "use_qalora";

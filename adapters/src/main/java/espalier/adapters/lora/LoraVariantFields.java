@@ -18,7 +18,7 @@ final class LoraVariantFields {
       asked.add(new LoraVariant.Dora());
     }
     if (in.flag("use_qalora", false)) {
-      asked.add(new LoraVariant.Qalora());
+      asked.add(new LoraVariant.Qalora(in.flag("qalora_strict", true)));
     }
     List<Integer> tokens = in.integersOrNull("alora_invocation_tokens");
     if (tokens != null && !tokens.isEmpty()) {
@@ -103,7 +103,13 @@ final class LoraVariantFields {
         .put("kasa_config", (String) null);
     @Nullable ConfigFields own =
         switch (variant) {
-          case LoraVariant.Plain(), LoraVariant.Dora(), LoraVariant.Qalora() -> null;
+          case LoraVariant.Plain(), LoraVariant.Dora() -> null;
+          case LoraVariant.Qalora(boolean strict) -> {
+            if (!strict) { // the reference has no such field
+              out.put("qalora_strict", false);
+            }
+            yield null;
+          }
           case LoraVariant.Alora(var tokens) -> {
             out.put("alora_invocation_tokens", tokens);
             yield null;

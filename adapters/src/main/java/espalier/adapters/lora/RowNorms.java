@@ -4,8 +4,9 @@ import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.linalg_vector_norm;
 
-import espalier.nn.HalfPrecision;
 import espalier.nn.Scope;
+import espalier.nn.WeightRows;
+import java.util.function.LongSupplier;
 import java.util.function.Supplier;
 import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.Scalar;
@@ -38,11 +39,24 @@ final class RowNorms implements AutoCloseable {
   /** Entries of a half-precision weight that are widened at once: 4 MB. */
   private static final long BLOCK = 1 << 20;
 
-  private final Supplier<Tensor> weight; // [out, in]
+  private final Supplier<WeightRows> weight; // [out, in]
+  private final LongSupplier out;
   private @Nullable Tensor squares; // [out]
 
+  /** Over a plain tensor [out, in]. */
   RowNorms(Supplier<Tensor> weight) {
+    this(
+        () -> {
+          Tensor w = weight.get();
+          return (from, length) -> w.narrow(0, from, length);
+        },
+        () -> weight.get().size(0));
+  }
+
+  /** Over a weight that is read some rows at a time. */
+  RowNorms(Supplier<WeightRows> weight, LongSupplier out) {
     this.weight = weight;
+    this.out = out;
   }
 
   /**
@@ -52,8 +66,8 @@ final class RowNorms implements AutoCloseable {
    * @param b [out, r]
    */
   Tensor of(Tensor a, Tensor b, double s) {
-    Tensor w = weight.get();
-    ScalarType wide = wide(w);
+    WeightRows w = weight.get();
+    ScalarType wide = wide(w.rows(0, 1));
     Tensor aw = a.to(wide);
     Tensor bw = b.to(wide);
     Tensor own = squares(w);
@@ -65,14 +79,18 @@ final class RowNorms implements AutoCloseable {
       Tensor rows = cancelled.nonzero().flatten();
       Tensor formed =
           addmm(
-              w.index_select(0, rows).to(wide),
-              bw.index_select(0, rows),
-              aw,
-              new Scalar(1),
-              new Scalar(s));
+              chosen(w, rows).to(wide), bw.index_select(0, rows), aw, new Scalar(1), new Scalar(s));
       sum.index_copy_(0, rows, lengths(formed).square_());
     }
     return sum.sqrt_().clamp_min_(new Scalar(TINY));
+  }
+
+  private Tensor chosen(WeightRows w, Tensor rows) {
+    var chosen = new TensorVector();
+    for (long i = 0; i < rows.numel(); i++) {
+      chosen.push_back(w.rows(rows.select(0, i).item_long(), 1));
+    }
+    return cat(chosen, 0);
   }
 
   /** The lengths [out] of the rows of any matrix [out, in], none of them 0. */
@@ -82,7 +100,7 @@ final class RowNorms implements AutoCloseable {
         .clamp_min_(new Scalar(TINY));
   }
 
-  private synchronized Tensor squares(Tensor w) {
+  private synchronized Tensor squares(WeightRows w) {
     Tensor known = squares;
     if (known == null) {
       known = Scope.owned(() -> byRows(w, part -> lengths(part).square_()));
@@ -105,17 +123,16 @@ final class RowNorms implements AutoCloseable {
   }
 
   /** What {@code body} makes of the rows of a weight, which it sees in float32 or wider. */
-  private static Tensor byRows(Tensor w, UnaryOperator<Tensor> body) {
-    if (!HalfPrecision.isHalf(w)) {
-      return body.apply(w);
-    }
-    long rows = Math.clamp(BLOCK / Math.max(1, w.size(1)), 1, w.size(0));
+  private Tensor byRows(WeightRows w, UnaryOperator<Tensor> body) {
+    long all = out.getAsLong();
+    Tensor first = w.rows(0, 1);
+    ScalarType wide = wide(first);
+    long rows = Math.clamp(BLOCK / Math.max(1, first.size(1)), 1, all);
     var parts = new TensorVector();
-    for (long at = 0; at < w.size(0); at += rows) {
+    for (long at = 0; at < all; at += rows) {
       long from = at;
-      long length = Math.min(rows, w.size(0) - at);
-      parts.push_back(
-          Scope.result(() -> body.apply(w.narrow(0, from, length).to(ScalarType.Float))));
+      long length = Math.min(rows, all - at);
+      parts.push_back(Scope.result(() -> body.apply(w.rows(from, length).to(wide))));
     }
     return cat(parts, 0);
   }

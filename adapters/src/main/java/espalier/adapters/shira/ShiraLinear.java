@@ -65,7 +65,9 @@ public final class ShiraLinear extends Adapter {
 
   @Override
   public Tensor first(Tensor x) {
-    return SparseProduct.whole(this, x);
+    return layer.quantised() == null
+        ? SparseProduct.whole(this, x)
+        : forward(x, layer.base(x)); // codes have no entries that could be written to
   }
 
   @Override

@@ -140,7 +140,7 @@ public final class GgufAdapter {
           LoraVariant.Bdlora _,
           LoraVariant.Arrow _,
           LoraVariant.Kasa _,
-          LoraVariant.Qalora() ->
+          LoraVariant.Qalora _ ->
           throw unsupported(
               name,
               "has %s, which is more than B·A".formatted(config.variant().field()),

@@ -1,11 +1,13 @@
 package espalier.checkpoints.gguf;
 
 import espalier.checkpoints.CheckpointException;
+import espalier.nn.QuantisedWeight;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A GGUF file in Hugging Face's form: the config, and the weights under the names and in the
@@ -103,6 +105,22 @@ public final class GgufModel {
    */
   public Tensor dequantiseRows(String name, long fromRow, long toRow, ScalarType dtype) {
     return file.read(source(name).rows(fromRow, toRow), dtype);
+  }
+
+  /**
+   * A matrix in the blocks in which the file has it, to be decoded some rows at a time while the
+   * file is open; or null if it is stored as plain numbers, or with its rows spread over the file.
+   *
+   * @param name as in a checkpoint on the hub
+   * @param dtype of products with it
+   */
+  public @Nullable QuantisedWeight quantised(String name, ScalarType dtype) {
+    TensorSource source = source(name);
+    boolean readable =
+        source.resultShape().size() == 2
+            && !(source.info().format() instanceof PlainFormat)
+            && !(source.layout() instanceof Layout.Transposed);
+    return readable ? new GgufWeight(this, name, dtype) : null;
   }
 
   private TensorSource source(String name) {

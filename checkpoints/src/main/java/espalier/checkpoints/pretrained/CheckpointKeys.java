@@ -1,6 +1,8 @@
 package espalier.checkpoints.pretrained;
 
 import espalier.models.Model;
+import espalier.nn.Layer;
+import espalier.nn.Linear;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Set;
@@ -16,6 +18,12 @@ record CheckpointKeys(Map<String, Tensor> tensors, boolean untied) {
 
   static CheckpointKeys of(Model model) {
     Map<String, Tensor> all = model.namedParameters();
+    model.walk(
+        (path, layer) -> {
+          if (layer instanceof Linear linear && linear.quantised() != null) {
+            all.put(Layer.join(path, linear.weightName()), linear.storedWeight());
+          }
+        });
     var out = new LinkedHashMap<String, Tensor>();
     boolean untied = false;
     var followers = new LinkedHashMap<String, String>();

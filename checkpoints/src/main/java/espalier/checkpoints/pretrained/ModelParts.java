@@ -41,22 +41,29 @@ record ModelParts(
     Path path)
     implements AutoCloseable {
 
-  static ModelParts load(Path path, ScalarType dtype) {
+  static ModelParts load(Path path, ScalarType dtype, Quantisation quantisation) {
     return switch (dtype) {
       case Float, BFloat16, Half, Double ->
-          Files.isDirectory(path) ? folder(path, dtype) : gguf(path, dtype);
+          Files.isDirectory(path)
+              ? folder(path, dtype, quantisation)
+              : gguf(path, dtype, quantisation);
       default ->
           throw new IllegalArgumentException(
               "a model runs in f32, bf16 or f16 but %s was asked for".formatted(dtype));
     };
   }
 
-  private static ModelParts folder(Path folder, ScalarType dtype) {
+  private static ModelParts folder(Path folder, ScalarType dtype, Quantisation quantisation) {
+    if (quantisation == Quantisation.KEEP) {
+      throw new IllegalArgumentException(
+          "quantize is keep, which keeps a GGUF file's own blocks, but %s is a folder of plain weights; use nf4 or int8, or name a .gguf file"
+              .formatted(folder));
+    }
     Map<String, Object> config = JsonObjects.read(folder.resolve("config.json"));
     TensorFile file = TensorFile.open(folder);
     try {
       Weights weights = key -> file.contains(key) ? inDtype(file.tensor(key), dtype) : null;
-      Model model = Families.build(config, weights);
+      Model model = Families.build(config, quantised(weights, config, quantisation));
       Tokenizer tokenizer =
           Files.exists(folder.resolve("tokenizer.json")) ? Tokenizer.load(folder) : null;
       return new ModelParts(model, tokenizer, config, file, folder);
@@ -68,7 +75,14 @@ record ModelParts(
     }
   }
 
-  private static ModelParts gguf(Path path, ScalarType dtype) {
+  private static Weights quantised(
+      Weights plain, Map<String, Object> config, Quantisation quantisation) {
+    return quantisation == Quantisation.NONE
+        ? plain
+        : new QuantisedWeights(plain, quantisation, "gpt2".equals(config.get("model_type")));
+  }
+
+  private static ModelParts gguf(Path path, ScalarType dtype, Quantisation quantisation) {
     if (!path.toString().endsWith(".gguf")) {
       throw CheckpointException.in(
           path,
@@ -80,8 +94,14 @@ record ModelParts(
     GgufFile file = GgufFile.open(path);
     try {
       GgufModel gguf = GgufModel.of(file);
-      Model model =
-          Families.build(gguf.config(), key -> gguf.has(key) ? gguf.tensor(key, dtype) : null);
+      Weights weights =
+          quantisation == Quantisation.KEEP
+              ? new KeptBlocks(gguf, dtype)
+              : quantised(
+                  key -> gguf.has(key) ? gguf.tensor(key, dtype) : null,
+                  gguf.config(),
+                  quantisation);
+      Model model = Families.build(gguf.config(), weights);
       var files = GgufTokenizer.read(file);
       Tokenizer tokenizer =
           Tokenizer.of(files.tokenizerJson(), TokenizerSettingsOf.config(files.tokenizerConfig()));
@@ -126,16 +146,16 @@ record ModelParts(
       throw new CheckpointException("%s can not be made: %s".formatted(folder, e), e);
     }
     ScalarType target = dtype == null ? model.dtype() : dtype;
-    var weights = CheckpointKeys.of(model);
     var written = new LinkedHashMap<>(config);
     written.remove("quantization_config");
     written.put("dtype", dtypeName(target));
     written.remove("torch_dtype");
     BlockFields.rewrite(written, model.sources());
-    if (weights.untied()) {
-      written.put("tie_word_embeddings", false);
-    }
     try (var _ = espalier.nn.Scope.open()) {
+      var weights = CheckpointKeys.of(model);
+      if (weights.untied()) {
+        written.put("tie_word_embeddings", false);
+      }
       var tensors = new LinkedHashMap<String, Tensor>();
       weights.tensors().forEach((key, t) -> tensors.put(key, inDtype(t, target)));
       SafetensorsWriter.write(folder.resolve("model.safetensors"), tensors);

@@ -13,11 +13,15 @@ import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.ModelSource;
 import espalier.models.Model;
 import espalier.nn.Layer;
+import espalier.nn.Linear;
+import espalier.nn.QuantisedWeight;
 import espalier.text.Tokenizer;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.stream.Stream;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
@@ -60,7 +64,18 @@ public final class PretrainedModel implements AutoCloseable {
   /** Loads a model that is known by another name than its path, with methods of the caller's. */
   public static PretrainedModel load(
       Path path, ScalarType dtype, String name, AdapterCatalog catalog) {
-    return new PretrainedModel(name, ModelParts.load(path, dtype), catalog);
+    return load(path, dtype, Quantisation.NONE, name, catalog);
+  }
+
+  /**
+   * Loads a model whose linear layers hold their weights in another form.
+   *
+   * @param dtype of all other weights, and of products
+   * @throws IllegalArgumentException also if the checkpoint has no such form to keep
+   */
+  public static PretrainedModel load(
+      Path path, ScalarType dtype, Quantisation quantisation, String name, AdapterCatalog catalog) {
+    return new PretrainedModel(name, ModelParts.load(path, dtype, quantisation), catalog);
   }
 
   /**
@@ -70,9 +85,47 @@ public final class PretrainedModel implements AutoCloseable {
    * @param progress told, line by line, what is fetched
    */
   public static PretrainedModel load(String source, ScalarType dtype, Consumer<String> progress) {
+    return load(source, dtype, Quantisation.NONE, progress);
+  }
+
+  /** As above, with linear layers that hold their weights in another form. */
+  public static PretrainedModel load(
+      String source, ScalarType dtype, Quantisation quantisation, Consumer<String> progress) {
     ModelSource parsed = ModelSource.parse(source);
     String name = parsed instanceof ModelSource.Hub(var repo, var _) ? repo : source;
-    return load(parsed.resolve(progress), dtype, name, AdapterCatalog.standard());
+    return load(parsed.resolve(progress), dtype, quantisation, name, AdapterCatalog.standard());
+  }
+
+  /**
+   * Makes the values that quantised weights stand for the model's weights, so that what is merged
+   * into them afterwards is not rounded to a form again. Nothing may be merged yet.
+   */
+  public void dequantise() {
+    parts
+        .model()
+        .walk(
+            (_, layer) -> {
+              if (layer instanceof Linear linear) {
+                linear.dequantise();
+              }
+            });
+  }
+
+  /** Bytes that the quantised weights take; 0 without any. */
+  public long quantisedBytes() {
+    return quantised().mapToLong(QuantisedWeight::bytes).sum();
+  }
+
+  /** How many numbers the quantised weights stand for; 0 without any. */
+  public long quantisedNumbers() {
+    return quantised().mapToLong(weight -> weight.out() * weight.in()).sum();
+  }
+
+  private Stream<QuantisedWeight> quantised() {
+    return parts.model().layers().values().stream()
+        .filter(Linear.class::isInstance)
+        .map(layer -> ((Linear) layer).quantised())
+        .filter(Objects::nonNull);
   }
 
   private static ModelFacts facts(String name, ModelParts parts) {

@@ -1,0 +1,125 @@
+package espalier.recipes;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.bytedeco.pytorch.global.torch.ones_like;
+
+import espalier.adapters.TargetException;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.training.LoraPair;
+import espalier.training.Optimizer;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Map;
+import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.junit.jupiter.api.Test;
+
+/** The optimizers on adapters of a tiny model. */
+class OptimizersTest {
+
+  private static PretrainedModel with(String model, String config) {
+    var loaded = PretrainedModel.load(Path.of("../parity/models/" + model), ScalarType.Float);
+    var read = loaded.catalog().read(RecipeFile.tree(config));
+    loaded.attach("default", read.config(), 1);
+    return loaded;
+  }
+
+  private static Optimizer optimizer(
+      OptimizerType type, PretrainedModel model, List<String> warnings) {
+    return Optimizers.of(OptimizerSection.of(type), 1e-3, 0, model.adapters(), warnings::add);
+  }
+
+  @Test
+  void each_layer_has_its_own_factor_whatever_patterns_and_rslora_make_of_it() {
+    String config =
+        """
+        {peft_type: LORA, r: 4, lora_alpha: 8, use_rslora: true, use_dora: true, lora_bias: true,
+         target_modules: [q_proj, v_proj], rank_pattern: {v_proj: 2}, alpha_pattern: {v_proj: 6}}
+        """;
+    try (PretrainedModel model = with("opt", config)) {
+      Map<String, LoraPair> pairs = LoraPairs.of(model.adapters());
+
+      assertThat(pairs).hasSize(4);
+      pairs.forEach(
+          (key, pair) -> {
+            boolean v = key.contains("v_proj");
+            assertThat(key).endsWith(".lora_B.weight");
+            assertThat(pair.a().size(0)).isEqualTo(v ? 2 : 4);
+            assertThat(pair.scaling()).isEqualTo(v ? 6 / Math.sqrt(2) : 8 / Math.sqrt(4));
+            assertThat(pair.blocks()).isOne();
+          });
+    }
+  }
+
+  @Test
+  void experts_and_block_diagonal_factors_are_pairs_of_blocks() {
+    String experts =
+        "{peft_type: LORA, r: 2, target_parameters: [mlp.experts.down_proj], target_modules: []}";
+    try (PretrainedModel model = with("mixtral", experts)) {
+      LoraPairs.of(model.adapters())
+          .values()
+          .forEach(
+              pair -> {
+                assertThat(pair.split()).isEqualTo(LoraPair.Split.EXPERTS);
+                assertThat(pair.a().size(0)).isEqualTo(2L * pair.blocks());
+              });
+      assertThat(LoraPairs.of(model.adapters())).isNotEmpty();
+    }
+  }
+
+  @Test
+  void lora_fa_trains_all_but_a() {
+    String config =
+        "{peft_type: LORA, r: 4, target_modules: [q_proj, embed_tokens], use_dora: true}";
+    try (PretrainedModel model = with("llama", config);
+        var optimizer = optimizer(OptimizerType.LORA_FA, model, new ArrayList<>())) {
+      var trained = optimizer.groups().getFirst().parameters().keySet();
+
+      assertThat(trained).noneMatch(key -> key.contains("lora_A"));
+      assertThat(trained).anyMatch(key -> key.contains("lora_B"));
+      assertThat(trained).anyMatch(key -> key.contains("lora_magnitude_vector"));
+      assertThat(trained).anyMatch(key -> key.contains("lora_embedding_A"));
+      assertThat(model.adapters().parameters().keySet()).isEqualTo(trained);
+    }
+  }
+
+  @Test
+  void in_bytes_embeddings_keep_exact_moments() {
+    String config = "{peft_type: LORA, r: 128, target_modules: [q_proj, embed_tokens]}";
+    try (PretrainedModel model = with("llama", config);
+        var optimizer = optimizer(OptimizerType.ADAMW8BIT, model, new ArrayList<>());
+        var _ = new PointerScope()) {
+      for (Tensor p : model.adapters().parameters().values()) {
+        p.mutable_grad().put(ones_like(p));
+      }
+      optimizer.step(1);
+
+      // both have 4096 entries or more
+      assertThat(optimizer.state().keySet())
+          .anyMatch(key -> key.contains("lora_A") && key.endsWith("exp_avg_codes"))
+          .anyMatch(key -> key.contains("lora_embedding_A") && key.endsWith("exp_avg"))
+          .noneMatch(key -> key.contains("lora_embedding") && key.endsWith("codes"));
+    }
+  }
+
+  @Test
+  void without_factors_that_train_the_optimizers_for_lora_are_refused() {
+    String hira = "{peft_type: HIRA, r: 4, target_modules: [q_proj]}";
+    String mica = "{peft_type: LORA, r: 4, target_modules: [q_proj], init_lora_weights: mica}";
+    for (String config : List.of(hira, mica)) {
+      try (PretrainedModel model = with("llama", config)) {
+        for (var type : List.of(OptimizerType.LORA_FA, OptimizerType.RIEMANNIAN)) {
+          assertThatThrownBy(() -> optimizer(type, model, new ArrayList<>()))
+              .isInstanceOf(TargetException.class)
+              .hasMessageContaining("training.optimizer is " + type.key());
+        }
+        assertThat(model.adapters().parameters().values())
+            .allMatch(p -> Objects.requireNonNull(p).requires_grad());
+      }
+    }
+  }
+}
