@@ -10,6 +10,7 @@ import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.BeforeEach;
@@ -147,6 +148,10 @@ class HiraSbCommandsTest {
     }
   }
 
+  private static Tensor there(Map<String, Tensor> tensors, String key) {
+    return Objects.requireNonNull(tensors.get(key), key);
+  }
+
   private static boolean zero(Tensor tensor) {
     return tensor.abs().max().item_double() == 0;
   }
@@ -161,8 +166,8 @@ class HiraSbCommandsTest {
     try (var _ = Scope.open()) {
       Map<String, Tensor> saved = tensors(folder.resolve("run"));
       assertThat(saved).hasSize(12).containsKeys(KEY + "hirasb_R", KEY + "hirasb_A");
-      assertThat(zero(saved.get(KEY + "hirasb_R"))).isFalse();
-      assertThat(zero(saved.get(KEY + "hirasb_B"))).isFalse();
+      assertThat(zero(there(saved, KEY + "hirasb_R"))).isFalse();
+      assertThat(zero(there(saved, KEY + "hirasb_B"))).isFalse();
     }
   }
 
@@ -178,9 +183,9 @@ class HiraSbCommandsTest {
     try (var _ = Scope.open()) {
       Map<String, Tensor> one = tensors(folder.resolve("one"));
       tensors(folder.resolve("all"))
-          .forEach((key, tensor) -> assertThat(tensor.equal(one.get(key))).as(key).isTrue());
-      assertThat(zero(one.get(KEY + "hirasb_R"))).isTrue();
-      assertThat(zero(one.get(KEY + "hirasb_A"))).isFalse();
+          .forEach((key, tensor) -> assertThat(tensor.equal(there(one, key))).as(key).isTrue());
+      assertThat(zero(there(one, KEY + "hirasb_R"))).isTrue();
+      assertThat(zero(there(one, KEY + "hirasb_A"))).isFalse();
     }
   }
 
@@ -204,9 +209,9 @@ class HiraSbCommandsTest {
     try (var _ = Scope.open()) {
       Map<String, Tensor> start = tensors(folder.resolve("start"));
       Map<String, Tensor> end = tensors(folder.resolve("from"));
-      assertThat(end.get(KEY + "hirasb_A").equal(start.get(KEY + "hirasb_A"))).isTrue();
-      assertThat(zero(start.get(KEY + "hirasb_R"))).isTrue();
-      assertThat(zero(end.get(KEY + "hirasb_R"))).isFalse();
+      assertThat(there(end, KEY + "hirasb_A").equal(there(start, KEY + "hirasb_A"))).isTrue();
+      assertThat(zero(there(start, KEY + "hirasb_R"))).isTrue();
+      assertThat(zero(there(end, KEY + "hirasb_R"))).isFalse();
     }
   }
 
