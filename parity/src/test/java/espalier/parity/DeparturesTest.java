@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import tools.jackson.databind.node.ObjectNode;
 
 final class DeparturesTest {
@@ -93,6 +95,63 @@ final class DeparturesTest {
 
     assertThat(Departures.refused(golden(steps.formatted("1.0")))).isNotNull();
     assertThat(Departures.refused(golden(steps.formatted("1.0, 2.0")))).isNull();
+  }
+
+  private static Case combining(String config, String args) {
+    return golden(
+        """
+        {"method": "lora", "layer": {"type": "conv3d"},
+         "steps": [{"do": "create", "config": {"type": "lora", %s "r": 4}},
+                   {"do": "add", "adapter": "b", "config": {"type": "lora", "r": 4}},
+                   {"do": "combine", "args": {"adapters": ["default", "b"], "weights": [1.0, 1.0],
+                                              "adapter_name": "c", %s}}]}
+        """
+            .formatted(config, args));
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '~',
+      value = {
+        "~~ | ~\"adapter_name\": \"b\"~",
+        "~\"use_dora\": true,~ | ~\"combination_type\": \"cat\"~",
+        "~\"kasa_config\": {},~ | ~\"combination_type\": \"svd\"~",
+        "~\"alora_invocation_tokens\": [1],~ | ~\"combination_type\": \"cat\"~",
+        "~\"bias\": \"all\",~ | ~\"combination_type\": \"cat\"~",
+        "~~ | ~\"combination_type\": \"dare_ties\", \"density\": 0.0~",
+        "~~ | ~\"combination_type\": \"cat\", \"density\": -0.5~",
+        "~~ | ~\"combination_type\": \"svd\", \"svd_rank\": 0~",
+        "~~ | ~\"combination_type\": \"cat\", \"svd_driver\": \"none\"~",
+      })
+  void combinations_that_would_be_wrong_are_refused(String config, String args) {
+    assertThat(Departures.refused(combining(config, args))).isNotNull();
+    assertThat(Departures.accepted(combining(config, args))).isNull();
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      quoteCharacter = '~',
+      value = {
+        "~~ | ~\"combination_type\": \"svd\"~ | true",
+        "~~ | ~\"combination_type\": \"svd\", \"svd_rank\": 99~ | true",
+        "~~ | ~\"combination_type\": \"cat\"~ | false",
+        "~\"use_dora\": false,~ | ~\"combination_type\": \"ties\", \"density\": 0.0~ | false",
+      })
+  void updates_of_every_convolution_are_decomposed(String config, String args, boolean lifted) {
+    assertThat(Departures.refused(combining(config, args))).isNull();
+    assertThat(Departures.accepted(combining(config, args)) != null).isEqualTo(lifted);
+  }
+
+  @Test
+  void a_name_of_no_adapter_can_not_be_merged() {
+    String steps =
+        "{\"steps\": [{\"do\": \"create\", \"config\": {}}, {\"do\": \"merge\", \"adapters\":"
+            + " [\"%s\"]}]}";
+
+    assertThat(Departures.refused(golden(steps.formatted("other")))).isNotNull();
+    assertThat(Departures.refused(golden(steps.formatted("default")))).isNull();
   }
 
   @Test
