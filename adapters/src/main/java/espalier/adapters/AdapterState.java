@@ -41,7 +41,9 @@ final class AdapterState {
     Entry entry = set.entry(name);
     Map<String, Tensor> state = tensors(entry).state();
     boolean targeted = onEmbeddings(entry);
-    if (embeddings == SaveEmbeddings.NO || (embeddings == SaveEmbeddings.AUTO && !targeted)) {
+    // with token rows a small file is meant, also where the head has a branch
+    boolean asked = targeted && entry.config().tokens() == null;
+    if (embeddings == SaveEmbeddings.NO || (embeddings == SaveEmbeddings.AUTO && !asked)) {
       return state;
     }
     set.embeddings()

@@ -254,6 +254,20 @@ class LoadingTest {
   }
 
   @Test
+  void token_rows_keep_the_file_small() {
+    adapters.attach(
+        "one",
+        LORA.withTargets(Targets.named("lm_head", "q_proj")).toBuilder()
+            .tokens(new TokenRows.OfInput(List.of(3)))
+            .build(),
+        1);
+    String key = "base_model.model.lm_head.base_layer.weight";
+
+    assertThat(adapters.state("one").keySet()).doesNotContain(key);
+    assertThat(adapters.state("one", SaveEmbeddings.YES).keySet()).contains(key);
+  }
+
+  @Test
   void an_embedding_from_the_file_replaces_one_that_differs_and_is_told() {
     LoraConfig config = LORA.withTargets(Targets.named("embed_tokens"));
     Map<String, Tensor> state = saved(config);
