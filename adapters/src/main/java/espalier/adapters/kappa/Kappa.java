@@ -8,6 +8,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
+import espalier.nn.Partition;
 import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
@@ -108,6 +109,7 @@ public final class Kappa {
           .forEach(
               (path, layer) -> {
                 if (filter.takes(path, layer) && fits(((Adaptable) layer).weight())) {
+                  requireWhole(path, (Adaptable) layer);
                   options.progress().accept(path);
                   measured.add(new Measured(path, kappa(path, ((Adaptable) layer).weight())));
                 }
@@ -115,6 +117,15 @@ public final class Kappa {
     }
     measured.sort(Comparator.comparingDouble(Measured::kappa));
     return List.copyOf(measured);
+  }
+
+  private static void requireWhole(String path, Adaptable layer) {
+    Partition partition = layer.partition();
+    if (partition != null && partition.splits()) {
+      throw new IllegalStateException(
+          "%s is split over ranks and a part of a weight has another condition number; measure where the model is whole"
+              .formatted(path));
+    }
   }
 
   private boolean fits(Tensor weight) {
