@@ -293,7 +293,7 @@ class QuantisedBaseTest {
         "'use_bdlora': {'target_modules_bd_a': ['layer'], 'nblocks': 2}",
         "'init_lora_weights': 'pissa'",
         "'init_lora_weights': 'mica'",
-        "'init_lora_weights': 'loftq'"
+        "'init_lora_weights': 'loftq', 'loftq_config': {'loftq_bits': 4}"
       })
   void what_needs_the_plain_weight_is_refused_and_nothing_changes(String field) {
     try (Linear layer = quantised("nf4")) {
