@@ -157,6 +157,18 @@ class QuantisedWeightTest {
     }
   }
 
+  @ParameterizedTest(name = "{0}")
+  @MethodSource("forms")
+  void a_weight_that_is_a_transposed_view_is_quantised_row_by_row_too(
+      String name, Function<Tensor, QuantisedWeight> make) {
+    Tensor weight = randn(20, 37);
+
+    try (QuantisedWeight view = make.apply(weight.t());
+        QuantisedWeight copy = make.apply(weight.t().contiguous())) {
+      assertThat(view.rows(0, 37).equal(copy.rows(0, 37))).isTrue();
+    }
+  }
+
   @Test
   void codes_live_as_long_as_one_of_their_owners() {
     QuantisedWeight first = Nf4Weight.quantise(randn(8, 64), ScalarType.Float);
