@@ -27,7 +27,7 @@ public final class Int8Weight extends BlockedWeight {
     requireMatrix(weight);
     try (var _ = new PointerScope()) {
       Int8Rows rows = Int8Rows.quantise(weight);
-      return new Int8Weight(dtype.intern(), rows.codes(), rows.scale());
+      return new Int8Weight(dtype.intern(), rows.codes().contiguous(), rows.scale());
     }
   }
 

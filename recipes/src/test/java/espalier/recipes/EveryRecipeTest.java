@@ -84,6 +84,9 @@ class EveryRecipeTest {
     if (text.contains("velora_config")) {
       changes.add("adapter.velora_config.num_groups=8");
     }
+    if (text.contains("qalora_group_size")) {
+      changes.add("adapter.qalora_group_size=8");
+    }
     return changes;
   }
 
