@@ -199,8 +199,7 @@ final class AdapterTensors {
             return;
           }
           Tensor part = Ranks.part(place.shard(), tensor);
-          Tensor shaped =
-              part == null ? null : shaping.shaped(place.adapter(), place.name(), part);
+          Tensor shaped = part == null ? null : shaping.shaped(place.adapter(), place.name(), part);
           if (shaped != null) {
             fit.of(place.path()).put(place.name(), shaped);
           } else {

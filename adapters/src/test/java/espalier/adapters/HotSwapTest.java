@@ -211,8 +211,7 @@ class HotSwapTest {
       adapters.attach("one", q.build(), 1);
       Map<String, Tensor> saved = adapters.state("one");
 
-      assertThatThrownBy(
-              () -> adapters.swap("one", q.init(new LoraInit.Pissa()).build(), saved))
+      assertThatThrownBy(() -> adapters.swap("one", q.init(new LoraInit.Pissa()).build(), saved))
           .isInstanceOf(ConfigException.class)
           .hasMessageStartingWith("init_lora_weights: null != ");
       assertThatThrownBy(() -> adapters.swap("one", HiraConfig.defaults(), saved))

@@ -104,7 +104,8 @@ public final class Merge implements AutoCloseable {
   public static void write(Collection<Merge> merges) {
     List<Merge> waiting = merges.stream().filter(merge -> merge.pending).toList();
     waiting.forEach(merge -> merge.pending = false);
-    PatchExchange.run(waiting.stream().map(merge -> merge.exchange).filter(Objects::nonNull).toList());
+    PatchExchange.run(
+        waiting.stream().map(merge -> merge.exchange).filter(Objects::nonNull).toList());
   }
 
   /**
