@@ -4,6 +4,7 @@ import espalier.adapters.UnsupportedAdapterException;
 import espalier.models.Model;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import org.bytedeco.pytorch.Tensor;
 
@@ -55,7 +56,9 @@ record AdapterNames(String architecture, Map<String, Place> places) {
                   "llama.cpp's names for a model of the family %s are not known, only those for llama, mistral, mixtral, qwen2, qwen3, qwen3_moe, gemma3_text and gpt2; merge the adapter and convert the model"
                       .formatted(model.modelType()));
         };
-    NameTable table = Architecture.known().get(architecture).names(model.config().headDim());
+    NameTable table =
+        Objects.requireNonNull(Architecture.known().get(architecture), architecture)
+            .names(model.config().headDim());
     var places = new LinkedHashMap<String, Place>();
     for (NameTable.Line line : table.lines()) {
       for (int layer = 0; layer < (line.perLayer() ? model.config().layers() : 1); layer++) {
