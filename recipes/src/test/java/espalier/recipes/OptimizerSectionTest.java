@@ -20,9 +20,11 @@ class OptimizerSectionTest {
         model: m
         adapter: {peft_type: LORA}
         data: {train: rows.jsonl}
+        output: out
         training: {optimizer: %s}
-        """;
-    return RecipeFile.parse(recipe.formatted(optimizer), List.of()).training().optimizer();
+        """
+            .formatted(optimizer);
+    return RecipeFile.parse(recipe, List.of()).training().optimizer();
   }
 
   @ParameterizedTest
@@ -35,7 +37,7 @@ class OptimizerSectionTest {
 
   @Test
   void without_one_it_is_adamw() {
-    String recipe = "{model: m, adapter: {peft_type: LORA}, data: {train: rows.jsonl}}";
+    String recipe = "{model: m, adapter: {peft_type: LORA}, data: {train: rows.jsonl}, output: out}";
 
     assertThat(RecipeFile.parse(recipe, List.of()).training().optimizer())
         .isEqualTo(OptimizerSection.of(OptimizerType.ADAMW));

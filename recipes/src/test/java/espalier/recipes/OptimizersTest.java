@@ -37,7 +37,7 @@ class OptimizersTest {
   void each_layer_has_its_own_factor_whatever_patterns_and_rslora_make_of_it() {
     String config =
         """
-        {peft_type: LORA, r: 4, lora_alpha: 8, use_rslora: true, use_dora: true, lora_bias: true,
+        {peft_type: LORA, r: 4, lora_alpha: 8, use_rslora: true, use_dora: true,
          target_modules: [q_proj, v_proj], rank_pattern: {v_proj: 2}, alpha_pattern: {v_proj: 6}}
         """;
     try (PretrainedModel model = with("opt", config)) {

@@ -208,7 +208,7 @@ class GgufAdapterTest {
   private static final String V = "model.layers.0.self_attn.v_proj";
 
   private static Tensor weight(PretrainedModel model) {
-    return Objects.requireNonNull(model.find(V)).parameters().get("weight");
+    return Objects.requireNonNull(Objects.requireNonNull(model.find(V)).parameters().get("weight"));
   }
 
   @Test
