@@ -4,8 +4,10 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Embedding;
+import espalier.nn.Remade;
 import espalier.nn.Scope;
 import java.util.EnumMap;
+import java.util.List;
 import java.util.Map;
 import java.util.function.UnaryOperator;
 import org.bytedeco.pytorch.GradMode;
@@ -142,11 +144,18 @@ final class Block {
   private Tensor half(Tensor x, Part norm, Part postNorm, UnaryOperator<Tensor> f) {
     Adaptable first = needed(parts, norm);
     return switch (placement) {
-      case BEFORE -> plus(x, dropped(f.apply(first.forward(x)), first));
+      case BEFORE -> plus(x, dropped(normed(first, x, f), first));
       case AFTER -> first.forward(plus(x, dropped(f.apply(x), first)));
-      case AROUND ->
-          plus(x, needed(parts, postNorm).forward(dropped(f.apply(first.forward(x)), first)));
+      case AROUND -> plus(x, needed(parts, postNorm).forward(dropped(normed(first, x, f), first)));
     };
+  }
+
+  /** f(norm(x)); the layers in f do not keep what the norm gives them. */
+  private static Tensor normed(Adaptable norm, Tensor x, UnaryOperator<Tensor> f) {
+    Tensor h = norm.forward(x);
+    return norm.repeatable()
+        ? Remade.during(h, List.of(x), from -> norm.base(from.getFirst()), f)
+        : f.apply(h);
   }
 
   private Tensor dropped(Tensor y, Adaptable near) {

@@ -3,7 +3,10 @@ package espalier.models;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adaptable;
+import espalier.nn.Remade;
+import java.util.List;
 import java.util.Map;
+import java.util.function.Function;
 import org.bytedeco.pytorch.Tensor;
 
 /** The second half of a block without its norm: x [B, T, hidden] to the same shape. */
@@ -18,19 +21,39 @@ interface FeedForward {
         Adaptable gate = Block.needed(made, Part.GATE);
         Adaptable up = Block.needed(made, Part.UP);
         Adaptable down = Block.needed(made, Part.DOWN);
-        yield x ->
-            down.forward(dropped(activation.gated(gate.forward(x), up.forward(x)), dropped, down));
+        yield x -> {
+          Tensor g = gate.forward(x);
+          Tensor u = up.forward(x);
+          return into(
+              down,
+              activation.gated(g, u),
+              List.of(g, u),
+              from -> activation.gated(from.get(0), from.get(1)),
+              dropped);
+        };
       }
       case FeedForwardSpec.Plain(_, var activation, _) -> {
         Adaptable up = Block.needed(made, Part.UP);
         Adaptable down = Block.needed(made, Part.DOWN);
-        yield x -> down.forward(dropped(activation.of(up.forward(x)), dropped, down));
+        yield x -> {
+          Tensor u = up.forward(x);
+          return into(
+              down, activation.of(u), List.of(u), from -> activation.of(from.getFirst()), dropped);
+        };
       }
       case FeedForwardSpec.Experts experts -> new Mixture(experts, made);
     };
   }
 
-  private static Tensor dropped(Tensor x, double probability, Adaptable layer) {
-    return probability > 0 && layer.training() ? dropout(x, probability, true) : x;
+  /** The last layer on what the activation gives, which it does not keep unless it is dropped. */
+  private static Tensor into(
+      Adaptable down,
+      Tensor activated,
+      List<Tensor> sources,
+      Function<List<Tensor>, Tensor> formula,
+      double dropped) {
+    return dropped > 0 && down.training()
+        ? down.forward(dropout(activated, dropped, true))
+        : Remade.during(activated, sources, formula, down::forward);
   }
 }

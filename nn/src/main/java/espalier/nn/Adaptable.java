@@ -175,6 +175,11 @@ public abstract class Adaptable extends Layer {
     observer = null;
   }
 
+  /** Whether a call is the base alone and nobody looks on, so that it may be done once more. */
+  public final boolean repeatable() {
+    return observer == null && adapters.idle();
+  }
+
   /** Whether calls are shown to an observer, so that no caller may compute past the layer. */
   public final boolean observed() {
     return observer != null;

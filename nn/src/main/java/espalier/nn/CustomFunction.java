@@ -65,7 +65,7 @@ public final class CustomFunction {
    *
    * @param inputs the tensors that get gradients
    * @param saved what backward needs; freed as soon as it has run. A tensor that is an input's own
-   *     storage costs nothing to save.
+   *     storage costs nothing to save, nor does one that is {@link Remade}.
    */
   public static Tensor apply(
       List<Tensor> inputs, List<Tensor> saved, Forward forward, Backward backward) {
@@ -105,6 +105,7 @@ public final class CustomFunction {
       node.add_pre_hook(call.pre);
       node.add_post_hook(call.post);
     }
+    graph.keeps(call.saved);
     graph.onClose(call::close);
     return value;
   }
@@ -137,19 +138,20 @@ public final class CustomFunction {
 
   /** One use of a function between its forward and its backward. */
   private static final class Call {
-    private final List<Tensor> saved = new ArrayList<>();
+    /** Whose answer each thread of the backward was handed last. */
+    private static final ThreadLocal<Call> LAST = new ThreadLocal<>();
+
+    private final List<Saved> saved = new ArrayList<>();
     private final boolean[] wanted;
     private final Backward backward;
     private final FunctionPreHook pre;
     private final FunctionPostHook post;
     private @Nullable Tensor gradient;
-    private @Nullable TensorVector answered; // C++ copies it after the hook returns
+    private @Nullable TensorVector answered;
 
     Call(List<Tensor> saved, List<Tensor> inputs, Backward backward) {
       for (Tensor tensor : saved) {
-        try (var _ = new PointerScope()) {
-          this.saved.add(Scope.own(tensor.detach()));
-        }
+        this.saved.add(Saved.of(tensor));
       }
       this.wanted = new boolean[inputs.size()];
       for (int i = 0; i < wanted.length; i++) {
@@ -188,7 +190,8 @@ public final class CustomFunction {
         if (incoming == null) {
           throw new IllegalStateException("a backward was asked for twice; run forward again");
         }
-        List<@Nullable Tensor> result = backward.apply(incoming, saved);
+        List<@Nullable Tensor> result =
+            backward.apply(incoming, saved.stream().map(Saved::get).toList());
         TensorVector vector = new TensorVector().retainReference();
         for (int i = 0; i < wanted.length; i++) {
           Tensor tensor = wanted[i] ? result.get(i) : null;
@@ -202,17 +205,30 @@ public final class CustomFunction {
       }
     }
 
+    /**
+     * Native code copies what a hook returns before it calls the next one, so each answer is held
+     * until then. Holding them to the end would keep the gradient of every activation.
+     */
     private TensorVector handOver(TensorVector vector) {
-      if (answered != null) {
-        answered.close();
+      Call last = LAST.get();
+      if (last != null) {
+        last.dropAnswer();
       }
+      LAST.set(this);
       answered = vector;
       return vector;
     }
 
+    private void dropAnswer() {
+      if (answered != null) {
+        answered.close();
+        answered = null;
+      }
+    }
+
     private void free() {
-      for (Iterator<Tensor> i = saved.iterator(); i.hasNext(); ) {
-        i.next().close();
+      for (Iterator<Saved> i = saved.iterator(); i.hasNext(); ) {
+        i.next().free();
         i.remove();
       }
     }
@@ -223,10 +239,7 @@ public final class CustomFunction {
         gradient.close();
         gradient = null;
       }
-      if (answered != null) {
-        answered.close();
-        answered = null;
-      }
+      dropAnswer();
       pre.close();
       post.close();
     }

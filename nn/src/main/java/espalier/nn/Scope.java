@@ -2,7 +2,9 @@ package espalier.nn;
 
 import java.util.ArrayDeque;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Deque;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
@@ -29,6 +31,7 @@ public final class Scope implements AutoCloseable {
 
   private final PointerScope pointers = new PointerScope();
   private final List<Runnable> releases = new ArrayList<>();
+  private final List<List<Saved>> kept = new ArrayList<>();
   private final boolean graph;
 
   private Scope(boolean graph) {
@@ -111,6 +114,38 @@ public final class Scope implements AutoCloseable {
     releases.add(release);
   }
 
+  /** What a custom function of this graph keeps; the list empties as its backward runs. */
+  void keeps(List<Saved> saved) {
+    kept.add(saved);
+  }
+
+  /**
+   * How many bytes the {@linkplain CustomFunction custom functions} of this graph keep for backward
+   * now, each piece of memory counted once.
+   *
+   * @param besides tensors that are there anyway, such as weights and inputs; what they share is
+   *     not counted
+   */
+  public long keptBytes(Collection<Tensor> besides) {
+    try (var _ = new PointerScope()) {
+      var seen = new HashSet<Long>();
+      besides.forEach(tensor -> seen.add(memory(tensor)));
+      long bytes = 0;
+      for (List<Saved> each : kept) {
+        for (Saved saved : each) {
+          if (saved instanceof Saved.Kept(var tensor) && seen.add(memory(tensor))) {
+            bytes += tensor.storage().nbytes();
+          }
+        }
+      }
+      return bytes;
+    }
+  }
+
+  private static long memory(Tensor tensor) {
+    return tensor.storage().data().address();
+  }
+
   /** Keeps a pointer alive until this scope closes. */
   void keep(Pointer pointer) {
     pointer.retainReference();
@@ -126,6 +161,7 @@ public final class Scope implements AutoCloseable {
       release.run();
     }
     releases.clear();
+    kept.clear();
     pointers.close();
   }
 }

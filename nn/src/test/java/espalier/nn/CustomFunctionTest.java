@@ -5,8 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.rand;
 import static org.bytedeco.pytorch.global.torch.randn;
 
+import java.util.ArrayList;
 import java.util.List;
+import java.util.function.UnaryOperator;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.junit.jupiter.api.Test;
 
@@ -73,6 +76,35 @@ class CustomFunctionTest {
               });
 
       assertThatThrownBy(() -> y.sum().backward()).hasMessageContaining("no way back");
+    }
+  }
+
+  @Test
+  void a_gradient_is_let_go_as_soon_as_the_next_backward_has_used_it() {
+    var answers = new ArrayList<Tensor>();
+    var holders = new ArrayList<Long>();
+    UnaryOperator<Tensor> doubled =
+        x ->
+            CustomFunction.apply(
+                List.of(x),
+                List.of(),
+                () -> x.mul(new Scalar(2)),
+                (g, saved) -> {
+                  holders.clear();
+                  answers.forEach(answer -> holders.add(answer.use_count()));
+                  Tensor answer = g.mul(new Scalar(2));
+                  answers.add(Scope.own(answer));
+                  return List.of(answer);
+                });
+    try (var _ = Scope.graph()) {
+      Tensor x = leaf(3);
+
+      doubled.apply(doubled.apply(doubled.apply(doubled.apply(x)))).sum().backward();
+
+      assertThat(holders).hasSize(3).startsWith(1L, 1L); // ours; the last one is being used
+      assertThat(x.grad().sum().item_float()).isEqualTo(3 * 16f);
+    } finally {
+      answers.forEach(Tensor::close);
     }
   }
 

@@ -4,6 +4,7 @@ import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adapter;
+import espalier.nn.BranchProduct;
 import espalier.nn.Linear;
 import espalier.nn.Partition;
 import espalier.nn.Scope;
@@ -115,6 +116,10 @@ public class LoraLinear extends Adapter {
 
   @Override
   public Tensor first(Tensor x) {
+    if (getClass() == LoraLinear.class && !dropping() && layer.partition() == null) {
+      List<Tensor> factors = bias == null ? List.of(a, b) : List.of(a, b, bias);
+      return shaped(BranchProduct.whole(layer, rows(x), factors, new LoraBranch(scaling())), x);
+    }
     // The base's fresh product is written into: no temporary of the size of y, and autograd keeps
     // x once, for A.
     Tensor rows = rows(x);

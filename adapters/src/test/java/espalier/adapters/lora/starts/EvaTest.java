@@ -47,11 +47,11 @@ class EvaTest {
   private final Tree.Draw draw = new Tree.Draw(13);
   private final Chain chain = Chain.float32();
   private final List<Tensor> inputs = new ArrayList<>();
-  private Scope scope = Scope.open();
+  private Scope scope = Scope.graph();
 
   @BeforeEach
   void open() {
-    scope = Scope.open();
+    scope = Scope.graph();
     // directions of very different weight, so that components settle
     Tensor weights = tensor(new float[] {8, 4, 2, 1, 0.5f, 0.25f, 0.12f, 0.06f});
     for (int i = 0; i < 3; i++) {
