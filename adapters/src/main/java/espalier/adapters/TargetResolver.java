@@ -355,7 +355,7 @@ final class TargetResolver {
   }
 
   private String nearest(String name) {
-    return Nearest.to(
+    return Nearest.layer(
         name, layers.keySet().stream().filter(p -> layers.get(p) instanceof Adaptable).toList());
   }
 
