@@ -2,7 +2,6 @@ package espalier.adapters.shira;
 
 import static org.bytedeco.pytorch.global.torch.sparse_sampled_addmm;
 
-import espalier.nn.HalfPrecision;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -39,8 +38,8 @@ final class EntryGradient {
 
   /** Only the products that are wanted. */
   static Tensor sampled(Tensor g, Tensor x, Support support, double factor) {
-    Tensor wideG = HalfPrecision.widened(g);
-    Tensor wideX = HalfPrecision.widened(x);
+    Tensor wideG = SparseProduct.wide(g);
+    Tensor wideX = SparseProduct.wide(x);
     Tensor pattern = support.sparse(wideX.new_zeros(support.count()));
     return sparse_sampled_addmm(pattern, wideG.t(), wideX, new Scalar(0), new Scalar(factor))
         .values();
@@ -51,8 +50,8 @@ final class EntryGradient {
     long in = support.in();
     long rows = Math.clamp(block / in, 1, support.out());
     long[] cuts = support.cuts(rows);
-    Tensor wideG = HalfPrecision.widened(g);
-    Tensor wideX = HalfPrecision.widened(x);
+    Tensor wideG = SparseProduct.wide(g);
+    Tensor wideX = SparseProduct.wide(x);
     Tensor gradient = wideX.new_empty(support.count());
     for (int i = 0; i < cuts.length - 1; i++) {
       long from = i * rows;

@@ -1,7 +1,6 @@
 package espalier.adapters.shira;
 
 import espalier.nn.CustomFunction;
-import espalier.nn.Features;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import java.util.Arrays;
@@ -26,7 +25,7 @@ final class SparseProduct {
    */
   static Tensor whole(ShiraLinear adapter, Tensor x) {
     Linear layer = adapter.layer();
-    Tensor flat = Features.rows(x);
+    Tensor flat = flat(x);
     List<Tensor> inputs = List.of(flat, adapter.values());
     boolean learning = layer.training() || CustomFunction.needed(inputs);
     if (!learning && fewRows(adapter, flat)) {
@@ -45,7 +44,7 @@ final class SparseProduct {
                 Arrays.asList(
                     toInput ? times(g, layer.adapters().weightWith(adapter)) : null,
                     toValues ? gradient(adapter, g, saved.getFirst()) : null));
-    return Features.shaped(learned ? y.add(bias) : y, x);
+    return shaped(learned ? y.add(bias) : y, x);
   }
 
   /**
@@ -55,7 +54,7 @@ final class SparseProduct {
    * @return [..., out], float32 or wider
    */
   static Tensor branch(ShiraLinear adapter, Tensor x) {
-    Tensor flat = Features.rows(x);
+    Tensor flat = flat(x);
     List<Tensor> inputs = List.of(flat, adapter.values());
     boolean toValues = adapter.values().requires_grad();
     boolean toInput = flat.requires_grad();
@@ -69,7 +68,7 @@ final class SparseProduct {
                 Arrays.asList(
                     toInput ? times(g, adapter.deltaWeight()).to(dtype) : null,
                     toValues ? gradient(adapter, g, saved.getFirst()) : null));
-    return Features.shaped(y, x);
+    return shaped(y, x);
   }
 
   /**
@@ -81,7 +80,7 @@ final class SparseProduct {
   }
 
   private static Tensor byRow(ShiraLinear adapter, Tensor flat) {
-    Tensor x = HalfPrecision.widened(flat);
+    Tensor x = wide(flat);
     Tensor values = adapter.values().to(x.scalar_type().intern()).mul(new Scalar(adapter.scale()));
     Tensor matrix = adapter.support().sparse(values);
     Tensor y = x.new_empty(x.size(0), adapter.support().out());
@@ -92,7 +91,7 @@ final class SparseProduct {
   }
 
   private static Tensor dense(ShiraLinear adapter, Tensor flat) {
-    Tensor x = HalfPrecision.widened(flat);
+    Tensor x = wide(flat);
     return x.mm(adapter.deltaWeight().to(x.scalar_type().intern()).t());
   }
 
@@ -104,8 +103,23 @@ final class SparseProduct {
   /** g W, in the dtype of g. */
   private static Tensor times(Tensor g, Tensor weight) {
     ScalarType dtype = g.scalar_type().intern();
-    return HalfPrecision.emulated(g)
-        ? HalfPrecision.widened(g).mm(HalfPrecision.widened(weight)).to(dtype)
-        : g.mm(weight.to(dtype));
+    return HalfPrecision.emulated(g) ? wide(g).mm(wide(weight)).to(dtype) : g.mm(weight.to(dtype));
+  }
+
+  static Tensor wide(Tensor t) {
+    return HalfPrecision.isHalf(t) ? t.to(ScalarType.Float) : t;
+  }
+
+  private static Tensor flat(Tensor x) {
+    return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
+  }
+
+  private static Tensor shaped(Tensor y, Tensor x) {
+    if (x.dim() == 2) {
+      return y;
+    }
+    long[] shape = x.shape();
+    shape[shape.length - 1] = y.size(-1);
+    return y.view(shape);
   }
 }
