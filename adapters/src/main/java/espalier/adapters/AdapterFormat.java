@@ -26,11 +26,11 @@ public interface AdapterFormat<C extends AdapterConfig> {
   C read(ConfigFields in);
 
   /** Writes every field that the reference writes for this method. */
-  void write(C config, ConfigFields out);
+  void write(C config, ConfigWriter out);
 
   /** The fields of a config of this method, keys sorted, as a file has them. */
   default ObjectNode write(AdapterConfig config) {
-    var out = ConfigFields.empty();
+    var out = ConfigWriter.empty();
     write(configType().cast(config), out);
     return out.json();
   }

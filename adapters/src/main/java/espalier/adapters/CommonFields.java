@@ -38,7 +38,7 @@ final class CommonFields {
         "task_type is %s but one of %s is expected".formatted(name, List.of(TaskType.values())));
   }
 
-  static void writeHead(String peftType, ConfigHead head, ConfigFields out) {
+  static void writeHead(String peftType, ConfigHead head, ConfigWriter out) {
     TaskType task = head.taskType();
     out.put("peft_type", peftType)
         .put("peft_version", PEFT_VERSION)
@@ -52,7 +52,7 @@ final class CommonFields {
     } else {
       out.putNested(
           "auto_mapping",
-          ConfigFields.empty()
+          ConfigWriter.empty()
               .put("base_model_class", auto.baseModelClass())
               .put("parent_library", auto.parentLibrary()));
     }
@@ -81,7 +81,7 @@ final class CommonFields {
         : new Modules.Named(names.values());
   }
 
-  static void writeTargets(Targets targets, ConfigFields out) {
+  static void writeTargets(Targets targets, ConfigWriter out) {
     out.put("target_modules", targets.modules())
         .put("exclude_modules", targets.exclude())
         .put("layers_to_transform", targets.layers())

@@ -15,20 +15,18 @@ import tools.jackson.databind.node.JsonNodeFactory;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
- * The fields of an {@code adapter_config.json}, or of an object inside it, to be read and written.
+ * The fields of an {@code adapter_config.json}, or of an object inside it, to be read; {@link
+ * ConfigWriter} writes them.
  *
  * <p>A missing field has its default. Fields that nobody asked for are {@link #unknown()}: they are
  * reported once and written back. Errors name the field as it stands in the file.
  */
 public final class ConfigFields {
 
-  private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
-
   private final String owner; // "" or "eva_config."
   private final ObjectNode fields;
   private final Set<String> asked = new LinkedHashSet<>();
   private final Set<String> idle = new LinkedHashSet<>();
-  private final Map<String, JsonNode> overlay = new TreeMap<>();
   private final List<String> warnings;
 
   private ConfigFields(String owner, ObjectNode fields, List<String> warnings) {
@@ -42,12 +40,10 @@ public final class ConfigFields {
     return new ConfigFields("", fields.deepCopy(), new ArrayList<>());
   }
 
-  /** No fields yet, to be written. */
+  /** No fields: whatever is asked for has its default. */
   public static ConfigFields empty() {
-    return new ConfigFields("", JSON.objectNode(), new ArrayList<>());
+    return new ConfigFields("", JsonNodeFactory.instance.objectNode(), new ArrayList<>());
   }
-
-  // ---- reading
 
   private @Nullable JsonNode find(String key) {
     asked.add(key);
@@ -264,135 +260,6 @@ public final class ConfigFields {
   /** What was noted while reading, in order. */
   public List<String> warnings() {
     return List.copyOf(warnings);
-  }
-
-  // ---- writing
-
-  /** Writes a whole number. */
-  public ConfigFields put(String key, int value) {
-    fields.put(key, value);
-    return this;
-  }
-
-  /** Writes a number with a decimal point. */
-  public ConfigFields put(String key, double value) {
-    fields.put(key, value);
-    return this;
-  }
-
-  /** Writes a number without a decimal point where it is a whole one. */
-  public ConfigFields putNumber(String key, double value) {
-    fields.set(key, number(value));
-    return this;
-  }
-
-  private static JsonNode number(double value) {
-    boolean integral = value == Math.rint(value) && Math.abs(value) < 1e9;
-    return integral ? JSON.numberNode((int) value) : JSON.numberNode(value);
-  }
-
-  /** Writes true or false. */
-  public ConfigFields put(String key, boolean value) {
-    fields.put(key, value);
-    return this;
-  }
-
-  /** Writes a text or null. */
-  public ConfigFields put(String key, @Nullable String value) {
-    fields.put(key, value);
-    return this;
-  }
-
-  /** Writes a list of texts or of whole numbers, or null. */
-  public ConfigFields put(String key, @Nullable List<?> values) {
-    if (values == null) {
-      fields.putNull(key);
-      return this;
-    }
-    var array = fields.putArray(key);
-    values.forEach(value -> array.add(node(value)));
-    return this;
-  }
-
-  /** Writes one thing or a list of things, as it was, or null. */
-  public ConfigFields put(String key, @Nullable OneOrMany<?> values) {
-    if (values != null && values.one()) {
-      fields.set(key, node(values.values().getFirst()));
-      return this;
-    }
-    return put(key, values == null ? null : values.values());
-  }
-
-  /** Writes values by path pattern in their order, which decides which one counts. */
-  public ConfigFields put(String key, PathMap<? extends Number> values) {
-    ObjectNode object = fields.putObject(key);
-    values.entries().forEach((k, v) -> object.set(k, number(v.doubleValue())));
-    return this;
-  }
-
-  /** Writes a choice of modules: a list, a text, or null. */
-  public ConfigFields put(String key, @Nullable Modules modules) {
-    return switch (modules) {
-      case null -> put(key, (String) null);
-      case Modules.Named(var names) -> put(key, names);
-      case Modules.Matching(var regex) -> put(key, regex);
-      case Modules.AllLinear() -> put(key, "all-linear");
-      case Modules.ByArchitecture() -> put(key, (String) null);
-    };
-  }
-
-  /** Writes any JSON value, or null. */
-  public ConfigFields put(String key, @Nullable JsonNode value) {
-    if (value == null) {
-      fields.putNull(key);
-    } else {
-      fields.set(key, value.deepCopy());
-    }
-    return this;
-  }
-
-  /** Writes the fields of an object inside this one. */
-  public ConfigFields putNested(String key, ConfigFields nested) {
-    fields.set(key, nested.json());
-    return this;
-  }
-
-  private static JsonNode node(Object value) {
-    return switch (value) {
-      case String text -> JSON.stringNode(text);
-      case Integer number -> JSON.numberNode(number);
-      case Long number -> JSON.numberNode(number);
-      case JsonNode json -> json;
-      case List<?> list -> {
-        var array = JSON.arrayNode();
-        list.forEach(element -> array.add(node(element)));
-        yield array;
-      }
-      default -> throw new IllegalArgumentException("no field holds a " + value.getClass());
-    };
-  }
-
-  /** Writes what all methods say, with the unknown fields that came from a file. */
-  public ConfigFields head(String peftType, ConfigHead head) {
-    overlay.putAll(head.unknown());
-    CommonFields.writeHead(peftType, head, this);
-    return this;
-  }
-
-  /** Writes the fields that {@link #targets()} reads. */
-  public ConfigFields targets(Targets targets) {
-    CommonFields.writeTargets(targets, this);
-    return this;
-  }
-
-  /** The fields, keys sorted. */
-  public ObjectNode json() {
-    var all = new TreeMap<String, JsonNode>();
-    fields.properties().forEach(entry -> all.put(entry.getKey(), entry.getValue()));
-    all.putAll(overlay);
-    ObjectNode sorted = JSON.objectNode();
-    all.forEach(sorted::set);
-    return sorted;
   }
 
   private static @Nullable Integer whole(JsonNode node) {

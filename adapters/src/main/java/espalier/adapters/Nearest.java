@@ -1,31 +1,35 @@
 package espalier.adapters;
 
 import java.util.Collection;
+import java.util.Comparator;
 import java.util.Map;
 import java.util.TreeMap;
 
-/** What the user may have meant by a name that matches no layer. */
-final class Nearest {
+/** What the user may have meant by a name that is not known. */
+public final class Nearest {
 
   private Nearest() {}
 
+  /**
+   * The known name with the fewest edits to {@code word}; of several the first.
+   *
+   * @param known one at least
+   */
+  public static String of(String word, Collection<String> known) {
+    return known.stream().min(Comparator.comparingInt(name -> edits(word, name))).orElseThrow();
+  }
+
   /** A clause such as {@code nearest is q_proj (30 layers)}. */
-  static String to(String entry, Collection<String> paths) {
+  static String layer(String entry, Collection<String> paths) {
     String wanted = last(entry);
     Map<String, Integer> counts = new TreeMap<>();
     paths.forEach(path -> counts.merge(last(path), 1, Integer::sum));
-    String best = "";
-    int distance = Integer.MAX_VALUE;
-    for (String name : counts.keySet()) {
-      int d = distance(wanted, name);
-      if (d < distance) {
-        distance = d;
-        best = name;
+    if (!counts.isEmpty()) {
+      String best = of(wanted, counts.keySet());
+      if (edits(wanted, best) <= Math.max(2, wanted.length() / 3)) {
+        int count = counts.getOrDefault(best, 0);
+        return "nearest is %s (%d layer%s)".formatted(best, count, count == 1 ? "" : "s");
       }
-    }
-    if (distance <= Math.max(2, wanted.length() / 3)) {
-      int count = counts.getOrDefault(best, 0);
-      return "nearest is %s (%d layer%s)".formatted(best, count, count == 1 ? "" : "s");
     }
     return "the model has " + String.join(", ", counts.keySet());
   }
@@ -35,7 +39,7 @@ final class Nearest {
   }
 
   /** Edits (insert, delete, replace, swap of neighbours) from one word to the other. */
-  private static int distance(String a, String b) {
+  private static int edits(String a, String b) {
     int[][] d = new int[a.length() + 1][b.length() + 1];
     for (int i = 0; i <= a.length(); i++) {
       for (int j = 0; j <= b.length(); j++) {

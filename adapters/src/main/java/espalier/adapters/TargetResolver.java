@@ -53,13 +53,16 @@ final class TargetResolver {
     List<String> whole = choice.paths();
     saved = choice.names();
     following = Set.copyOf(tying.leaders().keySet());
-    Modules named = shortened(concrete(targets.modules()));
+    TaskType task = config.head().taskType();
+    Modules named = new ConcreteModules(layers, facts, targets, task).concrete();
     List<String> wanted = layers.keySet().stream().filter(p -> chooses(named, p)).toList();
     var tied =
         tying.targets(named, wanted.stream().filter(p -> !excluded(p)).toList(), this::excluded);
     Modules chosen = tied.getKey();
     List<String> modules = withPartners(tied.getValue());
-    List<String> parameters = parameters();
+    List<String> parameters =
+        ParameterTargets.find(
+            Objects.requireNonNullElse(targets.parameters(), List.of()), layers, stacked);
     if (modules.isEmpty() && parameters.isEmpty()) {
       throw nothing(chosen, wanted);
     }
@@ -81,6 +84,21 @@ final class TargetResolver {
         tying.leaders(),
         unused,
         warnings);
+  }
+
+  /** The layers to be trained whole; an entry of the config's own that matches none is told. */
+  private List<String> saved() {
+    var asked = new LinkedHashSet<>(Objects.requireNonNullElse(targets.saved(), List.of()));
+    TaskType task = config.head().taskType();
+    asked.removeAll(task == null ? List.of() : task.heads());
+    var found = new SavedTargets(layers, stacked, asked);
+    List<String> paths = found.find(saved);
+    for (String name : found.unmatched()) {
+      unused.add(name);
+      warnings.add(
+          "modules_to_save has %s, which matches no layer; %s".formatted(name, nearest(name)));
+    }
+    return paths;
   }
 
   private List<String> withPartners(List<String> paths) {
@@ -108,67 +126,6 @@ final class TargetResolver {
                 .formatted(path));
       }
     }
-  }
-
-  // ---- which names
-
-  private Modules concrete(Modules modules) {
-    return switch (modules) {
-      case Modules.AllLinear() -> new Modules.Named(linear());
-      case Modules.ByArchitecture() -> usual();
-      case Modules.Named named -> named;
-      case Modules.Matching matching -> matching;
-    };
-  }
-
-  private Modules usual() {
-    Modules usual = Architectures.usual(facts.modelType());
-    if (usual != null) {
-      return usual;
-    }
-    if (targets.parameters() != null) {
-      return new Modules.Named(List.of());
-    }
-    throw new ConfigException(
-        "target_modules is not set and nothing is known about the model type %s; name target_modules, such as all-linear, or target_parameters"
-            .formatted(facts.modelType()));
-  }
-
-  private List<String> linear() {
-    Set<String> names = new LinkedHashSet<>();
-    layers.forEach(
-        (path, layer) -> {
-          if (layer instanceof Linear) {
-            names.add(path);
-          }
-        });
-    if (facts.outputHead() != null) {
-      names.remove(facts.outputHead());
-    } else if (config.head().taskType() == TaskType.SEQ_CLS) {
-      Stream.of("score", "classifier")
-          .filter(layers::containsKey)
-          .findFirst()
-          .ifPresent(names::remove);
-    }
-    return List.copyOf(names);
-  }
-
-  private Modules shortened(Modules modules) {
-    return modules instanceof Modules.Named(var names)
-        ? new Modules.Named(Suffixes.shortened(names, withContainers()))
-        : modules;
-  }
-
-  /** All paths and what stands above them, as the reference has a module for each of them. */
-  private Collection<String> withContainers() {
-    Set<String> all = new LinkedHashSet<>();
-    for (String path : layers.keySet()) {
-      for (int dot = path.indexOf('.'); dot >= 0; dot = path.indexOf('.', dot + 1)) {
-        all.add(path.substring(0, dot));
-      }
-      all.add(path);
-    }
-    return all;
   }
 
   // ---- which layers
@@ -229,87 +186,6 @@ final class TargetResolver {
     return false;
   }
 
-  private List<String> parameters() {
-    List<String> names = Objects.requireNonNullElse(targets.parameters(), List.of());
-    var found = new ArrayList<String>();
-    stacked.forEach(
-        (path, _) -> {
-          if (names.stream().anyMatch(name -> Modules.endsWith(path, name))) {
-            if (!path.contains(".")) {
-              throw new UnsupportedAdapterException(
-                  "target_parameters has %s, which is a parameter of the model itself; only parameters of a layer can be adapted"
-                      .formatted(path));
-            }
-            found.add(path);
-          }
-        });
-    layers.forEach(
-        (path, layer) ->
-            layer
-                .parameters()
-                .keySet()
-                .forEach(
-                    parameter -> {
-                      String full = Layer.join(path, parameter);
-                      if (names.stream().anyMatch(name -> Modules.endsWith(full, name))) {
-                        throw new UnsupportedAdapterException(
-                            "target_parameters has %s, which is a parameter of a %s; name %s in target_modules instead"
-                                .formatted(full, layer.typeName(), path));
-                      }
-                    }));
-    return found;
-  }
-
-  /** The layers with a weight of their own at or below the names to save. */
-  private List<String> saved() {
-    var found = new LinkedHashSet<String>();
-    for (String name : saved) {
-      List<String> matches =
-          layers.keySet().stream().filter(path -> Modules.endsWith(path, name)).toList();
-      if (matches.isEmpty()
-          && targets.saved() != null
-          && targets.saved().contains(name)
-          && !heads().contains(name)) {
-        unused.add(name);
-        warnings.add(
-            "modules_to_save has %s, which matches no layer; %s".formatted(name, nearest(name)));
-      }
-      matches.forEach(path -> below(path, found));
-    }
-    return List.copyOf(found);
-  }
-
-  private List<String> heads() {
-    TaskType task = config.head().taskType();
-    return task == null ? List.of() : task.heads();
-  }
-
-  private void below(String top, Set<String> found) {
-    int before = found.size();
-    boolean known = found.contains(top);
-    Stream.of(layers, stacked)
-        .flatMap(map -> map.entrySet().stream())
-        .filter(e -> e.getKey().equals(top) || e.getKey().startsWith(top + "."))
-        .forEach(
-            e -> {
-              if (e.getValue() instanceof Adaptable) {
-                found.add(e.getKey());
-              } else if (!e.getValue().parameters().isEmpty()) {
-                throw new UnsupportedAdapterException(
-                    "modules_to_save reaches %s, a %s, which can not be trained whole; name the layers around it"
-                        .formatted(e.getKey(), e.getValue().typeName()));
-              }
-            });
-    if (found.size() == before && !known) {
-      boolean all = layers.keySet().stream().anyMatch(p -> found.contains(p) && p.startsWith(top));
-      if (!all) {
-        throw new TargetException(
-            "modules_to_save has %s, which has no weight of its own and none below; name a layer that has one"
-                .formatted(top));
-      }
-    }
-  }
-
   // ---- what to tell
 
   private TargetException nothing(Modules chosen, List<String> wanted) {
@@ -355,7 +231,7 @@ final class TargetResolver {
   }
 
   private String nearest(String name) {
-    return Nearest.to(
+    return Nearest.layer(
         name, layers.keySet().stream().filter(p -> layers.get(p) instanceof Adaptable).toList());
   }
 

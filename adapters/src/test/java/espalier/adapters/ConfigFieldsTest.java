@@ -69,7 +69,7 @@ class ConfigFieldsTest {
     assertThat(in.textOrTexts("pattern")).isEqualTo(OneOrMany.many(List.of("h")));
     assertThat(in.textOrTexts("none")).isNull();
     assertThat(
-            ConfigFields.empty()
+            ConfigWriter.empty()
                 .put("layers", OneOrMany.one(3))
                 .put("pattern", OneOrMany.many(List.of("h")))
                 .json())
@@ -95,14 +95,14 @@ class ConfigFieldsTest {
     PathMap<Integer> ranks = in.integersByPath("rank_pattern");
 
     assertThat(ranks.entries().keySet()).containsExactly("z", "a");
-    assertThat(ConfigFields.empty().put("rank_pattern", ranks).json().toString())
+    assertThat(ConfigWriter.empty().put("rank_pattern", ranks).json().toString())
         .isEqualTo("{\"rank_pattern\":{\"z\":1,\"a\":2}}");
   }
 
   @Test
   void keys_are_written_sorted_and_whole_numbers_without_a_point_where_asked() {
-    ConfigFields out =
-        ConfigFields.empty().put("dropout", 0.0).putNumber("alpha", 16).putNumber("a", 0.5);
+    ConfigWriter out =
+        ConfigWriter.empty().put("dropout", 0.0).putNumber("alpha", 16).putNumber("a", 0.5);
 
     assertThat(out.json().toString()).isEqualTo("{\"a\":0.5,\"alpha\":16,\"dropout\":0.0}");
   }
@@ -130,9 +130,9 @@ class ConfigFieldsTest {
     ConfigHead head =
         ConfigHead.empty().withAutoMapping(new AutoMapping("LlamaForCausalLM", "library"));
 
-    ObjectNode without = ConfigFields.empty().head("LORA", head).json();
+    ObjectNode without = ConfigWriter.empty().head("LORA", head).json();
     ObjectNode with =
-        ConfigFields.empty().head("LORA", head.withTaskType(TaskType.CAUSAL_LM)).json();
+        ConfigWriter.empty().head("LORA", head.withTaskType(TaskType.CAUSAL_LM)).json();
 
     assertThat(without.get("auto_mapping"))
         .isEqualTo(

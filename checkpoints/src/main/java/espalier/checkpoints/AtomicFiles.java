@@ -1,27 +1,21 @@
 package espalier.checkpoints;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
-import static java.nio.file.StandardCopyOption.ATOMIC_MOVE;
-import static java.nio.file.StandardCopyOption.REPLACE_EXISTING;
-import static java.nio.file.StandardOpenOption.CREATE_NEW;
-import static java.nio.file.StandardOpenOption.READ;
-import static java.nio.file.StandardOpenOption.WRITE;
 
+import espalier.text.WholeFile;
 import java.io.BufferedOutputStream;
 import java.io.IOException;
 import java.io.OutputStream;
 import java.nio.channels.Channels;
-import java.nio.channels.FileChannel;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileStore;
 import java.nio.file.Files;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
-import java.util.UUID;
 
 /**
- * Writes files whole or not at all: into a file beside the target, forced to disk, then renamed
- * over it. Whoever reads the target sees the old content or the new, also after a power cut.
+ * Writes files whole or not at all, as {@link WholeFile} does, and says in a sentence what stood in
+ * the way.
  */
 public final class AtomicFiles {
 
@@ -31,12 +25,6 @@ public final class AtomicFiles {
   @FunctionalInterface
   public interface Content {
     void writeTo(OutputStream out) throws IOException;
-  }
-
-  /** The same with the open channel, for content that lies in native memory. */
-  @FunctionalInterface
-  interface ChannelContent {
-    void writeTo(FileChannel channel) throws IOException;
   }
 
   /**
@@ -72,45 +60,12 @@ public final class AtomicFiles {
         });
   }
 
-  static void writeChannel(Path file, ChannelContent content) {
-    Path target = file.toAbsolutePath();
-    // In the same folder, because a rename is atomic only within one file system.
-    Path part =
-        target.resolveSibling("." + target.getFileName() + "." + UUID.randomUUID() + ".tmp");
-    boolean renamed = false;
+  /** The same with the open channel, for content that lies in native memory. */
+  static void writeChannel(Path file, WholeFile.Content content) {
     try {
-      // Not Files.createTempFile: its files are readable by their owner only, and stay so.
-      try (var channel = FileChannel.open(part, CREATE_NEW, WRITE)) {
-        content.writeTo(channel);
-        // Without it a power cut could leave the new name on an empty file.
-        channel.force(true);
-      }
-      Files.move(part, target, ATOMIC_MOVE, REPLACE_EXISTING);
-      renamed = true;
-      forceFolder(target);
+      WholeFile.write(file, content);
     } catch (IOException e) {
       throw cannotWrite(file, e);
-    } finally {
-      if (!renamed) {
-        deleteQuietly(part);
-      }
-    }
-  }
-
-  /** Makes the rename itself outlive a power cut, where the system lets a folder be opened. */
-  private static void forceFolder(Path target) {
-    try (var folder = FileChannel.open(target.resolveSibling("."), READ)) {
-      folder.force(true);
-    } catch (IOException _) {
-      // Windows has no such call; the file itself is on disk either way.
-    }
-  }
-
-  private static void deleteQuietly(Path part) {
-    try {
-      Files.deleteIfExists(part);
-    } catch (IOException _) {
-      // What made the write fail is the error to report, not that its remains resist too.
     }
   }
 

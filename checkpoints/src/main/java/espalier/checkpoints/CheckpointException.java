@@ -1,7 +1,9 @@
 package espalier.checkpoints;
 
+import espalier.adapters.Nearest;
 import java.io.Serial;
 import java.nio.file.Path;
+import java.util.Collection;
 
 /**
  * A file that cannot be read, written or had. The message is one paragraph: the path, the byte
@@ -27,5 +29,14 @@ public final class CheckpointException extends RuntimeException {
   /** An error at a place of the file: {@code PATH, byte OFFSET: PROBLEM}. */
   public static CheckpointException at(Path file, long offset, String problem) {
     return new CheckpointException("%s, byte %d: %s".formatted(file, offset, problem));
+  }
+
+  /** An error of a tensor that is not there; it names the nearest of those that are. */
+  static CheckpointException missing(Path file, String name, Collection<String> there) {
+    String hint =
+        there.isEmpty()
+            ? "it has none at all"
+            : "nearest of its %d is %s".formatted(there.size(), Nearest.of(name, there));
+    return in(file, "there is no tensor %s; %s".formatted(name, hint));
   }
 }

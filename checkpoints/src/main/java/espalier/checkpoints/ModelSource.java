@@ -128,21 +128,24 @@ public sealed interface ModelSource {
   }
 
   /**
-   * The first of {@code sources} that can be had; which one it is goes to {@code progressLine}.
+   * The first of {@code sources} that can be had, fetched if it was not there: its {@link #resolve}
+   * is quick from then on. Which one it is goes to {@code progressLine}.
    *
    * @throws CheckpointException if none can, with what each one's trouble was
    */
-  static Path resolveFirst(
+  static ModelSource resolveFirst(
       List<ModelSource> sources, Map<String, String> environment, Consumer<String> progressLine) {
     var troubles = new ArrayList<String>();
     for (ModelSource source : sources) {
       try {
-        Path path = source.resolve(environment, progressLine);
-        progressLine.accept("using " + source);
-        return path;
+        source.resolve(environment, progressLine);
+        progressLine.accept("model: " + source);
+        return source;
       } catch (CheckpointException e) {
         troubles.add(String.valueOf(e.getMessage()));
-        progressLine.accept(source + " could not be had: " + e.getMessage());
+        if (troubles.size() < sources.size()) {
+          progressLine.accept(source + " is out of reach; trying the next place");
+        }
       }
     }
     throw new CheckpointException(

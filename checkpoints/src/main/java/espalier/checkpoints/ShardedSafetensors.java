@@ -112,7 +112,7 @@ public final class ShardedSafetensors implements TensorFile {
   public Tensor tensor(String name) {
     SafetensorsFile shard = shardOf.get(name);
     if (shard == null) {
-      throw NearestName.missing(index, name, entries.keySet());
+      throw CheckpointException.missing(index, name, entries.keySet());
     }
     return shard.tensor(name);
   }

@@ -57,7 +57,7 @@ public interface TensorFile extends AutoCloseable {
   default Entry entry(String name) {
     Entry entry = entries().get(name);
     if (entry == null) {
-      throw NearestName.missing(path(), name, entries().keySet());
+      throw CheckpointException.missing(path(), name, entries().keySet());
     }
     return entry;
   }

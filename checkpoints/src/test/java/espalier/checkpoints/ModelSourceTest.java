@@ -110,15 +110,13 @@ class ModelSourceTest {
     var lines = new ArrayList<String>();
     Path missing = folder.resolve("missing");
 
-    Path path =
+    ModelSource first =
         ModelSource.resolveFirst(
             List.of(new Folder(missing), new Folder(folder)), Map.of(), lines::add);
 
-    assertThat(path).isEqualTo(folder);
+    assertThat(first).isEqualTo(new Folder(folder));
     assertThat(lines)
-        .containsExactly(
-            missing + " could not be had: " + missing + ": there is no such folder; check the path",
-            "using " + folder);
+        .containsExactly(missing + " is out of reach; trying the next place", "model: " + folder);
   }
 
   @Test

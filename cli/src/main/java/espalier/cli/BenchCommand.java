@@ -166,13 +166,13 @@ final class BenchCommand implements Callable<Integer> {
             "round %d of %d, %d of %d: %s"
                 .formatted(round, rounds, i + 1, jobs.size(), BenchTable.work(job)));
         ObjectNode ours = ours(job);
-        failed |= kept(output, ours, "ours", round);
-        table.ours(job, ours);
+        failed |= kept(output, ours, BenchTable.OURS, round);
+        table.add(ours);
         ObjectNode theirs = BenchPlan.reference(job);
         if (python != null && theirs != null) {
           ObjectNode result = theirs(theirs, python);
-          failed |= kept(output, result, "reference", round);
-          table.reference(job, result);
+          failed |= kept(output, result, BenchTable.REFERENCE, round);
+          table.add(result);
         }
       }
     }

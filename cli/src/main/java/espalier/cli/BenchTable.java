@@ -1,189 +1,136 @@
 package espalier.cli;
 
-import espalier.adapters.combine.CombinationType;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/** Ours beside the reference: medians over the rounds, and what one is of the other. */
+/**
+ * Ours beside the reference: medians over the rounds, and what one is of the other. It is made of
+ * the lines of {@code bench --out}, each with the parameters of its measurement and its {@code
+ * side}.
+ */
 final class BenchTable {
 
-  /**
-   * A figure of a section.
-   *
-   * @param name what is measured, with its unit
-   * @param pointer where it stands in our results
-   * @param their where it stands in the reference's, or null if there is nothing like it
-   * @param peak where the peak of memory stands, or null if it belongs to another row
-   */
-  private record Figure(
-      String name, String pointer, @Nullable String their, @Nullable String peak) {
+  static final String OURS = "ours";
+  static final String REFERENCE = "reference";
 
-    Figure(String name, String pointer, @Nullable String peak) {
-      this(name, pointer, pointer, peak);
-    }
+  private final Map<String, Results> byWork = new LinkedHashMap<>();
+
+  private record Results(String section, List<JsonNode> ours, List<JsonNode> reference) {}
+
+  /** Adds a result, also one that has an {@code error} only. */
+  void add(ObjectNode result) {
+    Results results =
+        byWork.computeIfAbsent(
+            work(result), _ -> new Results(section(result), new ArrayList<>(), new ArrayList<>()));
+    boolean ours = result.path("side").asString().equals(OURS);
+    (ours ? results.ours() : results.reference()).add(result);
   }
 
-  private static final List<Figure> SWITCHING =
-      List.of(
-          switching("SHiRA r 16 switch s", "/shira_r16/switch/min_s"),
-          switching("SHiRA r 32 switch s", "/shira_r32/switch/min_s"),
-          switching("LoRA r 16 merge s", "/lora_r16/merge/min_s"),
-          new Figure(
-              "our SHiRA r 16 switch beside their LoRA r 16 merge s",
-              "/shira_r16/switch/min_s",
-              "/peft_lora_r16/merge/min_s",
-              null),
-          new Figure(
-              "SHiRA r 16 switches in the time of a LoRA r 16 merge of the same side",
-              "/shira_r16/lora_merges",
-              "/shira_r16/lora_merges",
-              null));
-
-  private static Figure switching(String name, String pointer) {
-    return new Figure(name, pointer, "/peft_" + pointer.substring(1), null);
+  /** Steps over packed rows are what the reference calls quality. */
+  private static String section(ObjectNode job) {
+    String section = job.path("section").asString();
+    return section.equals("quality") ? "packed" : section;
   }
 
-  private static final Map<String, List<Figure>> FIGURES =
-      Map.ofEntries(
-          Map.entry("train", List.of(new Figure("s/step", "/step/median_s", "/peak_mb"))),
-          Map.entry("packed", List.of(new Figure("tokens/s", "/real_tokens_per_s", "/peak_mb"))),
-          Map.entry(
-              "generate",
-              List.of(
-                  new Figure("decode tokens/s", "/decode_tokens_per_s", "/peak_mb"),
-                  new Figure("first token s", "/first_token/median_s", null))),
-          Map.entry(
-              "ops",
-              List.of(
-                  new Figure("load_model s", "/load_model/median_s", "/hwm_mb"),
-                  new Figure("get_peft_model s", "/get_peft_model/median_s", null),
-                  new Figure("save_adapter s", "/save_adapter/median_s", null),
-                  new Figure("load_adapter_on_base s", "/load_adapter_on_base/median_s", null),
-                  new Figure("merge_adapter s", "/merge_adapter/median_s", null),
-                  new Figure("unmerge_adapter s", "/unmerge_adapter/median_s", null),
-                  new Figure("load_second_adapter s", "/load_second_adapter_s", null),
-                  new Figure("set_adapter s", "/set_adapter/median_s", null),
-                  new Figure("merge_and_unload s", "/merge_and_unload_s", null))),
-          Map.entry(
-              "growth_adapters",
-              List.of(
-                  new Figure("load 64 s", "/points/3/load_total_s", "/points/3/hwm_mb"),
-                  new Figure("forward with 64 s", "/points/3/forward_32_tokens/median_s", null),
-                  new Figure("set_adapter of 64 s", "/points/3/set_adapter_s", null))),
-          Map.entry("start", List.of(new Figure("s", "/total/median_s", null))),
-          Map.entry("switch", SWITCHING),
-          Map.entry("switch_model", SWITCHING),
-          Map.entry("init", List.of(new Figure("s", "/time/min_s", "/hwm_mb"))),
-          Map.entry("combine", combining()),
-          Map.entry(
-              "leak",
-              List.of(new Figure("MB after 300 steps", "/rss_mb_by_step/5/rss_mb", "/peak_mb"))));
-
-  private static List<Figure> combining() {
-    return Arrays.stream(CombinationType.values())
-        .map(type -> new Figure(type.word() + " s", "/add_weighted_adapter/" + type.word(), null))
-        .toList();
-  }
-
-  private final Map<String, Results> byJob = new LinkedHashMap<>();
-
-  private record Results(ObjectNode job, List<JsonNode> ours, List<JsonNode> reference) {}
-
-  /** Adds a result of ours. */
-  void ours(ObjectNode job, JsonNode result) {
-    of(job).ours().add(result);
-  }
-
-  /** Adds a result of the reference to the job of ours that it answers to. */
-  void reference(ObjectNode job, JsonNode result) {
-    of(job).reference().add(result);
-  }
-
-  private Results of(ObjectNode job) {
-    return byJob.computeIfAbsent(
-        job.toString(), _ -> new Results(job, new ArrayList<>(), new ArrayList<>()));
-  }
-
-  /** A row for each figure. */
+  /** A row for each figure. What one side lacks is named in {@code missing}. */
   List<ObjectNode> rows() {
+    boolean beside = byWork.values().stream().anyMatch(results -> !results.reference().isEmpty());
     var rows = new ArrayList<ObjectNode>();
-    for (Results results : byJob.values()) {
-      for (Figure figure : figures(results.job())) {
-        ObjectNode row = Output.row().put("work", work(results.job()) + ", " + figure.name());
-        pair(
-            row,
-            results,
-            figure.pointer(),
-            figure.their(),
-            "our_median",
-            "reference_median",
-            "ratio");
-        if (figure.peak() != null) {
-          pair(
-              row,
-              results,
-              figure.peak(),
-              figure.peak(),
-              "our_peak_mb",
-              "reference_peak_mb",
-              "peak_ratio");
-        }
-        rows.add(row);
-      }
-    }
+    byWork.forEach(
+        (work, results) -> {
+          for (BenchFigure figure : BenchFigures.of(results.section())) {
+            rows.add(row(work, results, figure, beside));
+          }
+        });
     return rows;
   }
 
-  private static List<Figure> figures(ObjectNode job) {
-    return FIGURES.getOrDefault(job.path("section").asString(), List.of());
+  private static ObjectNode row(String work, Results results, BenchFigure figure, boolean beside) {
+    ObjectNode row = Output.row().put("work", work + ", " + figure.name());
+    List<Double> ours = values(results.ours(), figure.ours());
+    List<Double> theirs = values(results.reference(), figure.theirs());
+    pair(row, ours, theirs, "our_median", "reference_median", "ratio");
+    var peak = figure.peak();
+    if (peak != null) {
+      pair(
+          row,
+          values(results.ours(), peak),
+          values(results.reference(), peak),
+          "our_peak_mb",
+          "reference_peak_mb",
+          "peak_ratio");
+    }
+    var missing = new ArrayList<String>();
+    lacking(OURS, results.ours(), ours, missing);
+    if (beside) {
+      lacking(REFERENCE, results.reference(), theirs, missing);
+    }
+    if (!missing.isEmpty()) {
+      row.put("missing", String.join("; ", missing));
+    }
+    return row;
   }
 
   private static void pair(
       ObjectNode row,
-      Results results,
-      String pointer,
-      @Nullable String theirPointer,
+      List<Double> ours,
+      List<Double> theirs,
       String our,
       String their,
       String ratio) {
-    List<Double> ours = values(results.ours(), pointer);
-    List<Double> theirs =
-        theirPointer == null ? List.of() : values(results.reference(), theirPointer);
-    if (!ours.isEmpty()) {
-      row.put(our, Timing.median(ours));
+    put(row, our, median(ours));
+    put(row, their, median(theirs));
+    Double a = median(ours);
+    Double b = median(theirs);
+    put(row, ratio, a == null || b == null || b == 0 ? null : Double.valueOf(a / b));
+  }
+
+  private static void put(ObjectNode row, String key, @Nullable Double value) {
+    if (value == null) {
+      row.putNull(key);
     } else {
-      row.putNull(our);
-    }
-    if (!theirs.isEmpty()) {
-      row.put(their, Timing.median(theirs));
-    } else {
-      row.putNull(their);
-    }
-    if (ours.isEmpty() || theirs.isEmpty()) {
-      row.putNull(ratio);
-    } else {
-      row.put(ratio, Timing.median(ours) / Timing.median(theirs));
+      row.put(key, value.doubleValue());
     }
   }
 
-  private static List<Double> values(List<JsonNode> results, String pointer) {
-    return results.stream()
-        .map(result -> result.at(pointer))
-        .filter(JsonNode::isNumber)
-        .map(JsonNode::asDouble)
-        .toList();
+  private static @Nullable Double median(List<Double> values) {
+    return values.isEmpty() ? null : Double.valueOf(Timing.median(values));
   }
 
-  /** A job in few words, such as {@code train lora bf16 4x256}. */
+  private static List<Double> values(
+      List<JsonNode> results, Function<JsonNode, @Nullable Double> reading) {
+    return results.stream().map(reading).filter(Objects::nonNull).toList();
+  }
+
+  private static void lacking(
+      String side, List<JsonNode> results, List<Double> values, List<String> missing) {
+    int lacking = results.size() - values.size();
+    if (results.isEmpty()) {
+      missing.add(side + " (not measured)");
+    } else if (lacking > 0) {
+      String rounds =
+          values.isEmpty() ? "" : " in %d of %d rounds".formatted(lacking, results.size());
+      missing.add(
+          side + rounds + (results.stream().anyMatch(BenchTable::failed) ? " (error)" : ""));
+    }
+  }
+
+  private static boolean failed(JsonNode result) {
+    return result.has("error");
+  }
+
+  /** A measurement in few words, such as {@code train lora bf16 4x256}. */
   static String work(ObjectNode job) {
     var words = new ArrayList<String>();
-    for (String key : List.of("section", "method", "kind", "dtype")) {
+    words.add(section(job));
+    for (String key : List.of("method", "kind", "dtype")) {
       if (job.has(key)) {
         words.add(job.path(key).asString());
       }

@@ -38,7 +38,8 @@ final class ChatCommand implements Callable<Integer> {
       if (system != null) {
         talk.system(system);
       }
-      new ChatSession(talk, settings, loaded.adapters().names(), output).run(lines);
+      var adapters = new ChatAdapters(loaded, talk, output);
+      new ChatSession(talk, settings, adapters, output).run(lines);
     }
     return 0;
   }

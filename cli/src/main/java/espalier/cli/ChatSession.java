@@ -1,27 +1,29 @@
 package espalier.cli;
 
-import espalier.nn.Rows;
+import espalier.checkpoints.CheckpointException;
 import espalier.serving.Conversation;
 import espalier.serving.Sampling;
 import java.io.IOException;
-import java.util.List;
 
 /** One conversation: lines in, answers and the few commands that begin with a slash. */
 final class ChatSession {
 
   private static final String HELP =
       """
-      /adapter NAME   let another adapter answer; base for none
-      /reset          forget what was said
-      /quit           end (Ctrl-D too)\
+      /adapters               who can answer; the star is at who does
+      /adapter NAME           let another adapter answer; base for none
+      /adapter FOLDER         load an adapter under its folder's name, and let it answer
+      /adapter NAME=FOLDER    the same under another name; an adapter of that name is exchanged
+      /reset                  forget what was said
+      /quit                   end (Ctrl-D too)\
       """;
 
   private final Conversation talk;
   private final Sampling sampling;
-  private final List<String> adapters;
+  private final ChatAdapters adapters;
   private final Output output;
 
-  ChatSession(Conversation talk, Sampling sampling, List<String> adapters, Output output) {
+  ChatSession(Conversation talk, Sampling sampling, ChatAdapters adapters, Output output) {
     this.talk = talk;
     this.sampling = sampling;
     this.adapters = adapters;
@@ -60,24 +62,18 @@ final class ChatSession {
         talk.reset();
         output.note("forgotten");
       }
+      case "/adapters" -> adapters.list();
       case "/adapter" -> adapter(words.length < 2 ? "" : words[1].strip());
       default -> output.note("there is no %s; /help lists what there is".formatted(words[0]));
     }
   }
 
-  private void adapter(String name) {
-    if (name.equals("base")) {
-      talk.adapter(Rows.BASE);
-    } else if (adapters.contains(name)) {
-      talk.adapter(name);
-    } else {
-      output.note(
-          "there is no adapter %s; known are %s"
-              .formatted(
-                  name.isEmpty() ? "without a name" : name,
-                  adapters.isEmpty() ? "base only" : String.join(", ", adapters) + ", base"));
-      return;
+  private void adapter(String word) {
+    try {
+      adapters.choose(word);
+    } catch (IllegalArgumentException | IllegalStateException | CheckpointException e) {
+      // The one that answered before goes on.
+      output.note("error: " + e.getMessage());
     }
-    output.note(name + " answers from now on");
   }
 }

@@ -20,6 +20,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -102,12 +103,7 @@ final class CombineCommand implements Callable<Integer> {
       description = "The model, needed only by PiSSA and its kin, which took factors out of it")
   private @Nullable String model;
 
-  @Option(
-      names = {"-o", "--out"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The new adapter's folder; it must be empty, or not there yet")
-  private Path out = Path.of("");
+  @Mixin private OutFolder out = new OutFolder();
 
   @Option(names = "--json", description = "Print one JSON object a line")
   private boolean json;
@@ -123,7 +119,7 @@ final class CombineCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    FreshFolder.require(out);
+    Path folder = out.fresh();
     requireDifferentNames();
     Combination how =
         Combination.of(CombinationType.of(type))
@@ -142,11 +138,11 @@ final class CombineCommand implements Callable<Integer> {
                     .toList(),
                 how,
                 Masks.seeded(seed),
-                out,
+                folder,
                 catalog)
-            : onModel(output, model, how);
+            : onModel(output, model, how, folder);
     report.warnings().forEach(output::note);
-    write(output, report);
+    write(output, report, folder);
     return 0;
   }
 
@@ -162,7 +158,7 @@ final class CombineCommand implements Callable<Integer> {
     }
   }
 
-  private CombinationReport onModel(Output output, String name, Combination how) {
+  private CombinationReport onModel(Output output, String name, Combination how, Path folder) {
     try (var loaded = PretrainedModel.load(name, BaseDtype.F32.type(), output::note)) {
       for (WeightedFolder source : sources) {
         loaded.loadAdapter(source.name(), source.folder()).warnings().forEach(output::note);
@@ -177,12 +173,12 @@ final class CombineCommand implements Callable<Integer> {
               COMBINED,
               how,
               Masks.seeded(seed));
-      loaded.saveAdapter(COMBINED, out);
+      loaded.saveAdapter(COMBINED, folder);
       return report;
     }
   }
 
-  private void write(Output output, CombinationReport report) {
+  private void write(Output output, CombinationReport report, Path folder) {
     output.table(
         report.errors().entrySet().stream()
             .map(
@@ -198,11 +194,11 @@ final class CombineCommand implements Callable<Integer> {
               .put("type", report.type().word())
               .put("r", report.rank())
               .put("largest_relative_error", report.largestError())
-              .put("adapter", out.toString()));
+              .put("adapter", folder.toString()));
       return;
     }
     output.line("type %s, rank %d".formatted(report.type().word(), report.rank()));
     output.line("relative error against the exact sum: %.3g".formatted(report.largestError()));
-    output.line("adapter: " + out);
+    output.line("adapter: " + folder);
   }
 }

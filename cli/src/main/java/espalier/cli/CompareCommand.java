@@ -16,6 +16,7 @@ import org.knowm.xchart.XYChart;
 import org.knowm.xchart.XYSeries.XYSeriesRenderStyle;
 import org.knowm.xchart.style.XYStyler;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -48,11 +49,7 @@ final class CompareCommand implements Callable<Integer> {
               + " ${DEFAULT-VALUE})")
   private Path out = Path.of("runs/compare");
 
-  @Option(
-      names = "--set",
-      paramLabel = "PATH=VALUE",
-      description = "Overrides a key of all recipes, such as training.steps=20")
-  private List<String> overrides = new ArrayList<>();
+  @Mixin private Overrides overrides = new Overrides();
 
   @Option(
       names = "--resume",
@@ -106,7 +103,7 @@ final class CompareCommand implements Callable<Integer> {
   private Map<String, Recipe> named() {
     var named = new LinkedHashMap<String, Recipe>();
     for (Path file : recipes) {
-      Recipe recipe = RecipeFile.read(file, overrides);
+      Recipe recipe = RecipeFile.read(file, overrides.values());
       if (recipe.data().eval().isEmpty() && recipe.data().evalFraction() == 0) {
         throw new IllegalArgumentException(
             "%s has no data to compare on; add data.eval, or --set data.eval_fraction=0.05"

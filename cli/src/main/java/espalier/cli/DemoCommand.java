@@ -14,6 +14,7 @@ import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Help.Ansi;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -50,16 +51,13 @@ final class DemoCommand implements Callable<Integer> {
       description = "Another model than SmolLM2-135M-Instruct")
   private @Nullable String model;
 
-  @Option(
-      names = "--threads",
-      paramLabel = "N",
-      description = "Threads of libtorch (default: one a core)")
-  private int threads;
+  @Mixin private ThreadsOption threads = new ThreadsOption();
 
   @Override
   public Integer call() throws IOException {
     Output output = Output.of(spec);
-    Demo demo = Demo.prepare(new Demo.Choice(method, quick, folder, model, threads), output::note);
+    Demo demo =
+        Demo.prepare(new Demo.Choice(method, quick, folder, model, threads.number()), output::note);
     try (var listener = new TerminalListener(output, false, 10);
         var run = TrainingRun.open(demo.recipe(), listener, _ -> {})) {
       TrainCommand.facts(run).forEach(output::note);

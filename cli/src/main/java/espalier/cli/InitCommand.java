@@ -12,6 +12,7 @@ import java.util.concurrent.Callable;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -68,18 +69,9 @@ final class InitCommand implements Callable<Integer> {
               + " calibration_batches need)")
   private @Nullable Integer examples;
 
-  @Option(
-      names = {"-o", "--out"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The adapter's folder; it must be empty, or not there yet")
-  private Path out = Path.of("");
+  @Mixin private OutFolder out = new OutFolder();
 
-  @Option(
-      names = "--set",
-      paramLabel = "PATH=VALUE",
-      description = "Overrides a key of the recipe, such as adapter.r=8")
-  private List<String> overrides = new ArrayList<>();
+  @Mixin private Overrides overrides = new Overrides();
 
   @Option(names = "--quiet", description = "Show the result only")
   private boolean quiet;
@@ -93,24 +85,24 @@ final class InitCommand implements Callable<Integer> {
           "the start %s is not known; %s are".formatted(start, new TreeSet<>(STARTS.keySet())));
     }
     Output output = Output.of(spec);
-    FreshFolder.require(out);
-    Recipe read = RecipeFile.read(recipe, settings(init));
+    Path folder = out.fresh();
+    Recipe read = RecipeFile.read(recipe, settings(init, folder));
     try (var listener = new TerminalListener(output, quiet, 0);
         var run = TrainingRun.open(read, listener, quiet ? _ -> {} : output::note)) {
       if (!quiet) {
         output.note(run.model().adapters().trainableLine());
       }
-      run.saveStart(out);
+      run.saveStart(folder);
     }
-    output.line("adapter: " + out);
+    output.line("adapter: " + folder);
     return 0;
   }
 
-  private List<String> settings(String init) {
-    var settings = new ArrayList<>(overrides);
+  private List<String> settings(String init, Path folder) {
+    var settings = new ArrayList<>(overrides.values());
     settings.add("adapter." + init);
     // Nothing of a run is to be found there, which would be gone on with.
-    settings.add("output=\"" + out.toString().replace("\\", "\\\\") + "\"");
+    settings.add("output=\"" + folder.toString().replace("\\", "\\\\") + "\"");
     if (!data.isEmpty()) {
       settings.add(
           data.stream()

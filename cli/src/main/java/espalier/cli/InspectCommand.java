@@ -17,6 +17,7 @@ import java.util.Locale;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
@@ -60,11 +61,7 @@ final class InspectCommand implements Callable<Integer> {
       description = "Tell what this recipe would train, without training")
   private @Nullable Path recipe;
 
-  @Option(
-      names = "--set",
-      paramLabel = "PATH=VALUE",
-      description = "Overrides a key of the recipe, such as adapter.r=8")
-  private List<String> overrides = new ArrayList<>();
+  @Mixin private Overrides overrides = new Overrides();
 
   @Option(
       names = "--explain-targets",
@@ -91,7 +88,7 @@ final class InspectCommand implements Callable<Integer> {
       return 0;
     }
     if (recipe != null) {
-      plan(output, RecipeFile.read(recipe, overrides));
+      plan(output, RecipeFile.read(recipe, overrides.values()));
       return 0;
     }
     if (path == null) {

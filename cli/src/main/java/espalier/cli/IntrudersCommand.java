@@ -1,16 +1,13 @@
 package espalier.cli;
 
-import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.combine.IntruderOptions;
 import espalier.adapters.combine.IntruderOptions.Meaning;
 import espalier.adapters.combine.IntruderReport;
 import espalier.adapters.combine.Intruders;
-import espalier.checkpoints.AdapterFiles;
-import espalier.checkpoints.pretrained.PretrainedModel;
-import espalier.recipes.BaseDtype;
 import java.nio.file.Path;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -24,33 +21,17 @@ import picocli.CommandLine.Spec;
     footer = {"", "  espalier intruders --model MODEL --adapter DIR --lambda 0.75 --out reduced"})
 final class IntrudersCommand implements Callable<Integer> {
 
-  private static final String ADAPTER = "default";
   private static final String REDUCED = "intruder_reduced";
 
   @SuppressWarnings("NullAway.Init")
   @Spec
   private CommandSpec spec;
 
-  @Option(
-      names = {"-m", "--model"},
-      required = true,
-      paramLabel = "MODEL",
-      description = "The model that the adapter is for")
-  private String model = "";
+  @Mixin private ModelOption model = new ModelOption();
 
-  @Option(
-      names = {"-a", "--adapter"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The adapter's folder")
-  private Path adapter = Path.of("");
+  @Mixin private AdapterOption adapter = new AdapterOption();
 
-  @Option(
-      names = {"-o", "--out"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The new adapter's folder; it must be empty, or not there yet")
-  private Path out = Path.of("");
+  @Mixin private OutFolder out = new OutFolder();
 
   @Option(
       names = "--top-k",
@@ -86,13 +67,14 @@ final class IntrudersCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    FreshFolder.require(out);
+    Path folder = out.fresh();
     var options = new IntruderOptions(topK, epsilon, lambda, meaning);
-    AdapterFiles.readConfig(adapter, AdapterCatalog.standard());
-    try (var loaded = PretrainedModel.load(model, BaseDtype.F32.type(), output::note)) {
-      loaded.loadAdapter(ADAPTER, adapter).warnings().forEach(output::note);
-      loaded.adapters().restoreBase(ADAPTER);
-      IntruderReport report = Intruders.reduce(loaded.adapters(), ADAPTER, REDUCED, options);
+    adapter.check();
+    try (var loaded = model.load(output)) {
+      adapter.load(loaded, output);
+      loaded.adapters().restoreBase(AdapterOption.NAME);
+      IntruderReport report =
+          Intruders.reduce(loaded.adapters(), AdapterOption.NAME, REDUCED, options);
       report.warnings().forEach(output::note);
       output.table(
           report.intruders().entrySet().stream()
@@ -101,12 +83,12 @@ final class IntrudersCommand implements Callable<Integer> {
                       Output.row().put("layer", layer.getKey()).put("intruders", layer.getValue()))
               .toList(),
           json);
-      loaded.saveAdapter(REDUCED, out);
+      loaded.saveAdapter(REDUCED, folder);
     }
     if (json) {
-      output.json(Output.row().put("adapter", out.toString()));
+      output.json(Output.row().put("adapter", folder.toString()));
     } else {
-      output.line("adapter: " + out);
+      output.line("adapter: " + folder);
     }
     return 0;
   }

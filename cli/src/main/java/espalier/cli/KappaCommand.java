@@ -4,14 +4,13 @@ import espalier.adapters.kappa.Kappa;
 import espalier.adapters.kappa.KappaChoice;
 import espalier.adapters.kappa.KappaOptions;
 import espalier.adapters.kappa.KappaTargets;
-import espalier.checkpoints.pretrained.PretrainedModel;
-import espalier.recipes.BaseDtype;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -34,12 +33,7 @@ final class KappaCommand implements Callable<Integer> {
   @Spec
   private CommandSpec spec;
 
-  @Option(
-      names = {"-m", "--model"},
-      required = true,
-      paramLabel = "MODEL",
-      description = "The model")
-  private String model = "";
+  @Mixin private ModelOption model = new ModelOption();
 
   @Option(
       names = "--num-modules",
@@ -79,7 +73,7 @@ final class KappaCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    try (var loaded = PretrainedModel.load(model, BaseDtype.F32.type(), output::note)) {
+    try (var loaded = model.load(output)) {
       KappaOptions options =
           KappaOptions.defaults()
               .withMaxDim(maxDim)

@@ -20,6 +20,7 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -63,12 +64,7 @@ final class LoftqCommand implements Callable<Integer> {
       description = "A LoRA adapter, or its adapter_config.json alone")
   private Path adapter = Path.of("");
 
-  @Option(
-      names = {"-o", "--out"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The new adapter's folder; it must be empty, or not there yet")
-  private Path out = Path.of("");
+  @Mixin private OutFolder out = new OutFolder();
 
   @Option(names = "--nf4", description = "Round the adapter's layers to NF4 first")
   private boolean nf4;
@@ -82,7 +78,7 @@ final class LoftqCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    FreshFolder.require(out);
+    Path folder = out.fresh();
     AdapterCatalog.Read read = AdapterFiles.readConfig(adapter, AdapterCatalog.standard());
     try (var loaded = PretrainedModel.load(model, BaseDtype.F32.type(), output::note);
         var originals = OriginalWeights.open(weights);
@@ -101,9 +97,9 @@ final class LoftqCommand implements Callable<Integer> {
       var rows = new ArrayList<ObjectNode>();
       replaced.accepted().forEach(path -> rows.add(row(adapters, path, originals)));
       output.table(rows, json);
-      loaded.saveAdapter(ADAPTER, out);
+      loaded.saveAdapter(ADAPTER, folder);
     }
-    output.line("adapter: " + out);
+    output.line("adapter: " + folder);
     return 0;
   }
 

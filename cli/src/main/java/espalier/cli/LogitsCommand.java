@@ -3,11 +3,10 @@ package espalier.cli;
 import espalier.checkpoints.SafetensorsFile;
 import espalier.checkpoints.SafetensorsWriter;
 import espalier.checkpoints.TensorFile;
-import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.ModelInputs;
 import espalier.nn.Native;
 import espalier.nn.Scope;
-import espalier.recipes.BaseDtype;
+import espalier.recipes.Quantize;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
@@ -19,6 +18,7 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -36,12 +36,7 @@ final class LogitsCommand implements Callable<Integer> {
   @Spec
   private CommandSpec spec;
 
-  @Option(
-      names = {"-m", "--model"},
-      required = true,
-      paramLabel = "MODEL",
-      description = "A model folder, FILE.gguf, hub:org/name[@revision], or pip:package==version")
-  private String model = "";
+  @Mixin private ModelOption model = new ModelOption();
 
   @Option(
       names = {"-a", "--adapter"},
@@ -63,29 +58,16 @@ final class LogitsCommand implements Callable<Integer> {
       description = "Where the logits go")
   private Path out = Path.of("");
 
-  @Option(
-      names = "--dtype",
-      converter = DtypeConverter.class,
-      completionCandidates = DtypeConverter.class,
-      paramLabel = "DTYPE",
-      defaultValue = "f32",
-      description = "Dtype of the model: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE})")
-  private BaseDtype dtype = BaseDtype.F32;
+  @Mixin private DtypeOption dtype = new DtypeOption();
 
-  @Option(
-      names = "--threads",
-      paramLabel = "N",
-      description = "Threads of libtorch (default: one a core)")
-  private int threads;
+  @Mixin private ThreadsOption threads = new ThreadsOption();
 
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    if (threads != 0) {
-      Native.threads(threads);
-    }
+    threads.apply();
     try (TensorFile file = SafetensorsFile.open(inputs);
-        var loaded = PretrainedModel.load(model, dtype.type(), output::note);
+        var loaded = model.load(dtype.dtype(), Quantize.NONE, output);
         var _ = Scope.open();
         var _ = new NoGradGuard()) {
       file.entry("input_ids"); // before an adapter is loaded for nothing
@@ -95,7 +77,7 @@ final class LogitsCommand implements Callable<Integer> {
         output.note("not read from %s: %s".formatted(inputs, String.join(", ", unread)));
       }
       if (adapter != null) {
-        loaded.loadAdapter("default", adapter).warnings().forEach(output::note);
+        loaded.loadAdapter(AdapterOption.NAME, adapter).warnings().forEach(output::note);
       }
       loaded.model().train(false);
       Tensor logits =

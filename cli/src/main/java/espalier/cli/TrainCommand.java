@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
 import picocli.CommandLine.Parameters;
@@ -33,11 +34,7 @@ final class TrainCommand implements Callable<Integer> {
   @Parameters(paramLabel = "RECIPE", description = "A YAML or JSON file")
   private Path recipe = Path.of("recipe.yaml");
 
-  @Option(
-      names = "--set",
-      paramLabel = "PATH=VALUE",
-      description = "Overrides a key of the recipe, such as training.steps=20")
-  private List<String> overrides = new ArrayList<>();
+  @Mixin private Overrides overrides = new Overrides();
 
   @Option(
       names = "--quantize",
@@ -56,7 +53,7 @@ final class TrainCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
-    var all = new ArrayList<>(overrides);
+    var all = new ArrayList<>(overrides.values());
     if (quantize != null) {
       all.add("quantize=" + quantize.key());
     }

@@ -249,7 +249,7 @@ class HiraSbCommandsTest {
   void a_trained_adapter_is_exported_as_hira_and_computes_the_same() throws IOException {
     done("train", recipe(ADAPTER, "run").toString());
 
-    done("convert", at("run"), "--export-as", "hira", "-o", at("hira"));
+    done("convert", at("run"), "--to", "hira", "-o", at("hira"));
 
     String model = at("model");
     String in = inputs().toString();
@@ -261,8 +261,7 @@ class HiraSbCommandsTest {
     JsonNode config =
         JsonMapper.shared().readTree(folder.resolve("hira/adapter_config.json").toFile());
     assertThat(config.get("peft_type").stringValue()).isEqualTo("HIRA");
-    CommandRun refused =
-        CommandRun.of("convert", at("run"), "--export-as", "lora", "-o", at("lora"));
+    CommandRun refused = CommandRun.of("convert", at("run"), "--to", "lora", "-o", at("lora"));
     assertThat(refused.exitCode()).isNotZero();
     assertThat(refused.err()).contains("HIRA_SB can not be exported as LORA");
   }

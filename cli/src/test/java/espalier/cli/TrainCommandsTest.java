@@ -21,17 +21,7 @@ class TrainCommandsTest {
 
   @BeforeEach
   void write_a_model_and_data() throws IOException {
-    Path model = Files.createDirectory(folder.resolve("model"));
-    for (Path from :
-        List.of(
-            Path.of("../parity/models/llama"),
-            Path.of("../recipes/src/test/resources/tiny-chat"))) {
-      try (var files = Files.list(from)) {
-        for (Path file : files.toList()) {
-          Files.copy(file, model.resolve(file.getFileName()));
-        }
-      }
-    }
+    TinyChatModel.write(folder.resolve("model"));
     var rows = new StringBuilder();
     for (String noun : List.of("oak", "elm", "fir", "ash", "yew", "fig", "bay", "box")) {
       rows.append(

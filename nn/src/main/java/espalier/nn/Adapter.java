@@ -322,7 +322,7 @@ public abstract class Adapter extends Layer {
 
   /** The same numbers in a dtype fit to compute a merge in: half precision becomes float32. */
   protected static Tensor wide(Tensor tensor) {
-    return AdapterStack.wide(tensor);
+    return HalfPrecision.widened(tensor);
   }
 
   /** Multiplies by a number without leaving a handle behind. */

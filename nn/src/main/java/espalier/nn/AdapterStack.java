@@ -141,18 +141,11 @@ public final class AdapterStack {
     // Several contributions are summed in float32 and rounded once.
     Tensor y = layer.base(x);
     ScalarType dtype = y.scalar_type().intern();
-    Tensor sum = wide(y);
+    Tensor sum = HalfPrecision.widened(y);
     for (Adapter adapter : inForce) {
       sum = adapter.forward(x, sum);
     }
     return sum.to(dtype);
-  }
-
-  static Tensor wide(Tensor y) {
-    return switch (y.scalar_type().intern()) {
-      case BFloat16, Half -> y.to(ScalarType.Float);
-      default -> y;
-    };
   }
 
   /**

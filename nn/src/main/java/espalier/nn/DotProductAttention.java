@@ -34,12 +34,7 @@ public final class DotProductAttention {
    * @return [batch, heads, T, D]
    */
   public static Tensor of(Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
-    boolean half =
-        switch (q.scalar_type().intern()) {
-          case BFloat16, Half -> q.is_cpu();
-          default -> false;
-        };
-    if (half) {
+    if (HalfPrecision.isHalf(q) && q.is_cpu()) {
       return HalfAttention.of(q, k, v, mask, scale);
     }
     long group = q.size(1) / k.size(1);

@@ -23,7 +23,7 @@ public record Entries(Tensor positions, Tensor values, double factor) {
 
   /** Entries with the values added: computed in float32 or wider, and rounded once. */
   public Tensor added(Tensor before) {
-    Tensor wide = AdapterStack.wide(before);
+    Tensor wide = HalfPrecision.widened(before);
     Tensor delta = values.to(wide.scalar_type().intern());
     return wide.add(delta, new Scalar(factor)).to(before.scalar_type().intern());
   }

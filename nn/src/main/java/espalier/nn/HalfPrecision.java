@@ -41,6 +41,16 @@ public final class HalfPrecision {
     };
   }
 
+  /** The same numbers in float32 at least: half precision is cast, all else stays as it is. */
+  public static Tensor widened(Tensor tensor) {
+    return isHalf(tensor) ? tensor.to(ScalarType.Float) : tensor;
+  }
+
+  /** The dtype that sums are made in: float64 where the numbers are float64, float32 else. */
+  public static ScalarType widened(ScalarType dtype) {
+    return dtype == ScalarType.Double ? dtype : ScalarType.Float;
+  }
+
   // Decided by what the processor says and not by a measurement, so that each run takes the same
   // way.
   private static boolean emulated() {

@@ -7,7 +7,6 @@ import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -128,7 +127,7 @@ public final class Merge implements AutoCloseable {
         before.close();
       }
     } else {
-      Tensor wide = sum.rows(0, sum.out(), wide(sum.dtype()));
+      Tensor wide = sum.rows(0, sum.out(), HalfPrecision.widened(sum.dtype()));
       for (String name : all) {
         wide = stack.get(name).mergedInto(wide);
       }
@@ -141,10 +140,6 @@ public final class Merge implements AutoCloseable {
       }
     }
     biases();
-  }
-
-  private static ScalarType wide(ScalarType dtype) {
-    return dtype == ScalarType.Double ? dtype : ScalarType.Float;
   }
 
   /**

@@ -100,7 +100,7 @@ final class QuantisedProduct {
       dx = g.mm(w);
     } else {
       // Summed in float32: a sum of panels in half precision would be rounded once for each.
-      dx = g.new_zeros(g.size(0), weight.in()).to(wide(dtype));
+      dx = g.new_zeros(g.size(0), weight.in()).to(HalfPrecision.widened(dtype));
       Tensor sum = dx;
       panels(
           (from, length) -> {
@@ -138,9 +138,5 @@ final class QuantisedProduct {
           HalfPrecision.lacking() && rowsOfInput.is_cpu() ? ScalarType.Float : weight.dtype();
       default -> weight.dtype();
     };
-  }
-
-  private static ScalarType wide(ScalarType dtype) {
-    return dtype == ScalarType.Double ? dtype : ScalarType.Float;
   }
 }

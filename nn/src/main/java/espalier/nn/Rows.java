@@ -54,7 +54,7 @@ public final class Rows {
     ScalarType dtype = y.scalar_type().intern();
     return alike
         ? one.forwardRows(x, y, distinct, choice)
-        : gathered(x, AdapterStack.wide(y), distinct, choice).to(dtype);
+        : gathered(x, HalfPrecision.widened(y), distinct, choice).to(dtype);
   }
 
   /** Runs each adapter on the rows that chose it. */

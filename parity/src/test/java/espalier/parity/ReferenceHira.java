@@ -2,6 +2,7 @@ package espalier.parity;
 
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.adapters.hira.HiraConfig;
 import espalier.adapters.hira.HiraFormat;
 
@@ -26,7 +27,7 @@ final class ReferenceHira implements AdapterFormat<HiraConfig> {
   }
 
   @Override
-  public void write(HiraConfig config, ConfigFields out) {
+  public void write(HiraConfig config, ConfigWriter out) {
     format.write(config, out);
   }
 }

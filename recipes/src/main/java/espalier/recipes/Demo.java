@@ -109,20 +109,12 @@ public final class Demo {
   }
 
   private static String model(Consumer<String> progress) {
-    var troubles = new StringBuilder();
-    for (String name : MODELS) {
-      try {
-        ModelSource.parse(name).resolve(progress);
-        progress.accept("model: " + name);
-        return name;
-      } catch (CheckpointException e) {
-        progress.accept("%s is out of reach; trying the next place".formatted(name));
-        troubles.append("; ").append(e.getMessage());
-      }
+    List<ModelSource> places = MODELS.stream().map(ModelSource::parse).toList();
+    try {
+      return ModelSource.resolveFirst(places, System.getenv(), progress).toString();
+    } catch (CheckpointException e) {
+      throw new CheckpointException(e.getMessage() + "; name another with --model", e);
     }
-    throw new CheckpointException(
-        "the demo's model could not be had from any place%s; name another with --model"
-            .formatted(troubles));
   }
 
   /** The folder that was asked for, or the first numbered one beside it that holds no run. */

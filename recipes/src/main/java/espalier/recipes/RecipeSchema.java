@@ -10,8 +10,8 @@ import com.networknt.schema.Error;
 import com.networknt.schema.Schema;
 import com.networknt.schema.SchemaRegistry;
 import com.networknt.schema.SpecificationVersion;
+import espalier.adapters.Nearest;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -155,39 +155,10 @@ public final class RecipeSchema {
       if (!known.contains(key)) {
         problems.add(
             "%s is not a key of a recipe; nearest is %s, known here are %s"
-                .formatted(name, nearest(key, known), String.join(", ", known)));
+                .formatted(name, Nearest.of(key, known), String.join(", ", known)));
       } else {
         unknownKeys(value.get(key), properties.get(key), name, problems);
       }
     }
-  }
-
-  /** The known word with the fewest edits to {@code word}. */
-  static String nearest(String word, List<String> known) {
-    String best = known.getFirst();
-    int least = Integer.MAX_VALUE;
-    for (String candidate : known) {
-      int distance = distance(word, candidate);
-      if (distance < least) {
-        least = distance;
-        best = candidate;
-      }
-    }
-    return best;
-  }
-
-  private static int distance(String a, String b) {
-    int[] row = new int[b.length() + 1];
-    Arrays.setAll(row, i -> i);
-    for (int i = 1; i <= a.length(); i++) {
-      int diagonal = row[0];
-      row[0] = i;
-      for (int j = 1; j <= b.length(); j++) {
-        int replaced = diagonal + (a.charAt(i - 1) == b.charAt(j - 1) ? 0 : 1);
-        diagonal = row[j];
-        row[j] = Math.min(replaced, 1 + Math.min(row[j], row[j - 1]));
-      }
-    }
-    return row[b.length()];
   }
 }

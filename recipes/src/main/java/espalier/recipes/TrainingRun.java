@@ -3,6 +3,7 @@ package espalier.recipes;
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.Attached;
 import espalier.adapters.LoadOptions;
+import espalier.adapters.Nearest;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
@@ -175,7 +176,7 @@ public final class TrainingRun implements AutoCloseable {
       String first = read.config().head().unknown().keySet().iterator().next();
       throw new RecipeException(
           "adapter.%s is not a field of %s; nearest is %s"
-              .formatted(first, read.config().peftType(), RecipeSchema.nearest(first, names)));
+              .formatted(first, read.config().peftType(), Nearest.of(first, names)));
     }
     read.warnings().forEach(listener::message);
     Attached attached =

@@ -1,5 +1,7 @@
 package espalier.text;
 
+import static java.nio.charset.StandardCharsets.UTF_8;
+
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.math.BigInteger;
@@ -64,8 +66,23 @@ final class TokenizerFiles {
 
   private static TokenizerSettings settings(Path folder) {
     JsonNode config = json(folder.resolve(CONFIG));
-    JsonNode specials = json(folder.resolve("special_tokens_map.json"));
-    Map<String, String> templates = templates(folder, config);
+    Map<String, String> templates = templates(config);
+    addTemplates(folder, templates);
+    return settings(
+        config,
+        json(folder.resolve("special_tokens_map.json")),
+        templates,
+        stopIds(json(folder.resolve("generation_config.json"))));
+  }
+
+  /** What a {@code tokenizer_config.json} says by itself. */
+  static TokenizerSettings settings(Map<String, Object> config) {
+    JsonNode node = JSON.valueToTree(config);
+    return settings(node, MissingNode.getInstance(), templates(node), Set.of());
+  }
+
+  private static TokenizerSettings settings(
+      JsonNode config, JsonNode specials, Map<String, String> templates, Set<Integer> stopIds) {
     String template = templates.remove("default");
     String bos = token("bos_token", config, specials);
     return new TokenizerSettings(
@@ -76,7 +93,7 @@ final class TokenizerFiles {
         template,
         bos != null && config.path("add_bos_token").asBoolean(false),
         maxLength(config.path("model_max_length")),
-        stopIds(json(folder.resolve("generation_config.json"))),
+        stopIds,
         templates,
         other(config));
   }
@@ -112,7 +129,7 @@ final class TokenizerFiles {
   }
 
   /** All chat templates by name; the one that is used unless another is named is "default". */
-  private static Map<String, String> templates(Path folder, JsonNode config) {
+  private static Map<String, String> templates(JsonNode config) {
     Map<String, String> templates = new LinkedHashMap<>();
     JsonNode inConfig = config.path("chat_template");
     if (inConfig.isString()) {
@@ -122,11 +139,15 @@ final class TokenizerFiles {
         templates.put(named.path("name").asString(), named.path("template").asString());
       }
     }
+    return templates;
+  }
+
+  /** Adds those that lie in files of their own; they win over the config, as in transformers. */
+  private static void addTemplates(Path folder, Map<String, String> templates) {
     JsonNode older = json(folder.resolve("chat_template.json")).path("chat_template");
     if (older.isString()) {
       templates.put("default", older.stringValue());
     }
-    // the files win over the config, as in transformers
     if (Files.isRegularFile(folder.resolve(TEMPLATE))) {
       templates.put("default", text(folder.resolve(TEMPLATE)));
     }
@@ -141,7 +162,6 @@ final class TokenizerFiles {
         throw new UncheckedIOException("%s could not be listed".formatted(more), e);
       }
     }
-    return templates;
   }
 
   private static Map<String, Object> other(JsonNode config) {
@@ -154,7 +174,7 @@ final class TokenizerFiles {
   }
 
   static void save(Path folder, byte[] tokenizerJson, TokenizerSettings settings) {
-    WholeFile.write(folder.resolve(TOKENIZER), tokenizerJson);
+    write(folder.resolve(TOKENIZER), tokenizerJson);
     Map<String, Object> config = new LinkedHashMap<>(settings.other());
     config.putIfAbsent("tokenizer_class", "PreTrainedTokenizerFast");
     putToken(config, "bos_token", settings.bosToken());
@@ -166,15 +186,25 @@ final class TokenizerFiles {
     }
     int limit = settings.modelMaxLength();
     config.put("model_max_length", limit == Integer.MAX_VALUE ? NO_LIMIT : limit);
-    WholeFile.write(folder.resolve(CONFIG), JSON.writeValueAsString(config) + "\n");
+    write(folder.resolve(CONFIG), (JSON.writeValueAsString(config) + "\n").getBytes(UTF_8));
     if (settings.chatTemplate() != null) {
-      WholeFile.write(folder.resolve(TEMPLATE), settings.chatTemplate());
+      write(folder.resolve(TEMPLATE), settings.chatTemplate().getBytes(UTF_8));
     }
     settings
         .namedTemplates()
         .forEach(
             (name, source) ->
-                WholeFile.write(folder.resolve(MORE_TEMPLATES).resolve(name + SUFFIX), source));
+                write(
+                    folder.resolve(MORE_TEMPLATES).resolve(name + SUFFIX), source.getBytes(UTF_8)));
+  }
+
+  private static void write(Path file, byte[] content) {
+    try {
+      Files.createDirectories(file.resolveSibling("."));
+      WholeFile.write(file, content);
+    } catch (IOException e) {
+      throw new UncheckedIOException("%s could not be written".formatted(file), e);
+    }
   }
 
   private static void putToken(Map<String, Object> config, String name, @Nullable String token) {

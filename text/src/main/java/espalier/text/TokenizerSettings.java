@@ -66,6 +66,15 @@ public record TokenizerSettings(
         null, null, null, null, null, false, Integer.MAX_VALUE, Set.of(), Map.of(), Map.of());
   }
 
+  /**
+   * What the content of a {@code tokenizer_config.json} says.
+   *
+   * @param config as JSON's types in Java; tokens are strings, or objects whose content is one
+   */
+  public static TokenizerSettings of(Map<String, Object> config) {
+    return TokenizerFiles.settings(config);
+  }
+
   public TokenizerSettings withBosToken(@Nullable String token) {
     return new TokenizerSettings(
         token,

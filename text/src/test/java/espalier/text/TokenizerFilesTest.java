@@ -155,4 +155,33 @@ class TokenizerFilesTest {
       Files.copy(from.resolve(name), folder.resolve(name));
     }
   }
+
+  @Test
+  void the_content_of_a_config_says_the_settings_without_a_folder() {
+    TokenizerSettings settings =
+        TokenizerSettings.of(
+            Map.of(
+                "bos_token",
+                "<s>",
+                "eos_token",
+                Map.of("content", "</s>", "lstrip", false),
+                "add_bos_token",
+                true,
+                "chat_template",
+                List.of(
+                    Map.of("name", "default", "template", "plain"),
+                    Map.of("name", "rag", "template", "with sources")),
+                "model_max_length",
+                2048,
+                "padding_side",
+                "left"));
+
+    assertThat(settings.bosToken()).isEqualTo("<s>");
+    assertThat(settings.eosToken()).isEqualTo("</s>");
+    assertThat(settings.addBos()).isTrue();
+    assertThat(settings.chatTemplate()).isEqualTo("plain");
+    assertThat(settings.namedTemplates()).isEqualTo(Map.of("rag", "with sources"));
+    assertThat(settings.modelMaxLength()).isEqualTo(2048);
+    assertThat(settings.other()).isEqualTo(Map.of("padding_side", "left"));
+  }
 }

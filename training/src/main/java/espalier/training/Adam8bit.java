@@ -19,7 +19,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  *
  * @see <a href="https://arxiv.org/abs/2110.02861">8-bit Optimizers via Block-wise Quantization</a>
  */
-public final class Adam8bit implements Optimizer {
+public final class Adam8bit extends SlottedOptimizer {
 
   private static final int SMALL = 4096;
   private static final String CODES = "_codes"; // uint8 [blocks, 256]
@@ -27,11 +27,9 @@ public final class Adam8bit implements Optimizer {
   private static final String M = "exp_avg";
   private static final String V = "exp_avg_sq";
 
-  private final List<ParameterGroup> groups;
   private final AdamUpdate adam;
   private final Predicate<String> exact;
   private final boolean paged;
-  private final SlotState slots;
 
   /**
    * An optimizer over groups.
@@ -46,11 +44,8 @@ public final class Adam8bit implements Optimizer {
       Decay decay,
       Predicate<String> exact,
       boolean paged) {
-    this.groups = List.copyOf(groups);
-    this.adam = new AdamUpdate(rates, decay);
-    this.exact = exact;
-    this.paged = paged;
-    slots =
+    super(
+        groups,
         new SlotState(
             ParameterGroup.all(groups),
             Map.of(
@@ -66,7 +61,10 @@ public final class Adam8bit implements Optimizer {
                 Adam8bit::blocks,
                 V + LARGEST,
                 Adam8bit::blocks),
-            paged);
+            paged));
+    this.adam = new AdamUpdate(rates, decay);
+    this.exact = exact;
+    this.paged = paged;
   }
 
   private static long blocks(Tensor p) {
@@ -79,7 +77,7 @@ public final class Adam8bit implements Optimizer {
 
   @Override
   public void step(double factor) {
-    for (ParameterGroup group : groups) {
+    for (ParameterGroup group : groups()) {
       double rate = group.learningRate() * factor;
       group.update(
           (name, p, g) -> {
@@ -93,23 +91,23 @@ public final class Adam8bit implements Optimizer {
   }
 
   private void inFull(String name, Tensor p, Tensor g, double rate, double decay) {
-    Tensor keptM = slots.get(name, M, () -> zeros_like(p).to(home(p), p.scalar_type()));
-    Tensor keptV = slots.get(name, V, () -> zeros_like(p).to(home(p), p.scalar_type()));
+    Tensor keptM = slots().get(name, M, () -> zeros_like(p).to(home(p), p.scalar_type()));
+    Tensor keptV = slots().get(name, V, () -> zeros_like(p).to(home(p), p.scalar_type()));
     Tensor m = keptM.to(p.device(), p.scalar_type());
     Tensor v = keptV.to(p.device(), p.scalar_type());
-    adam.apply(p, g, m, v, slots.step(name), rate, decay);
+    adam.apply(p, g, m, v, slots().step(name), rate, decay);
     keptM.copy_(m); // the same tensor unless it is paged
     keptV.copy_(v);
   }
 
   private void inBytes(String name, Tensor p, Tensor g, double rate, double decay) {
-    Tensor codesM = slots.get(name, M + CODES, () -> zeroCodes(p));
-    Tensor codesV = slots.get(name, V + CODES, () -> zeroCodes(p));
-    Tensor largestM = slots.get(name, M + LARGEST, () -> zeroLargest(p));
-    Tensor largestV = slots.get(name, V + LARGEST, () -> zeroLargest(p));
+    Tensor codesM = slots().get(name, M + CODES, () -> zeroCodes(p));
+    Tensor codesV = slots().get(name, V + CODES, () -> zeroCodes(p));
+    Tensor largestM = slots().get(name, M + LARGEST, () -> zeroLargest(p));
+    Tensor largestV = slots().get(name, V + LARGEST, () -> zeroLargest(p));
     Tensor m = DynamicCodes.SIGNED.decode(codesM, largestM, p);
     Tensor v = DynamicCodes.POSITIVE.decode(codesV, largestV, p);
-    adam.apply(p, g.to(ScalarType.Float), m, v, slots.step(name), rate, decay);
+    adam.apply(p, g.to(ScalarType.Float), m, v, slots().step(name), rate, decay);
     DynamicCodes.SIGNED.encode(m, codesM, largestM);
     DynamicCodes.POSITIVE.encode(v, codesV, largestV);
   }
@@ -125,25 +123,5 @@ public final class Adam8bit implements Optimizer {
 
   private Device home(Tensor p) {
     return paged ? new Device("cpu") : p.device();
-  }
-
-  @Override
-  public List<ParameterGroup> groups() {
-    return groups;
-  }
-
-  @Override
-  public Map<String, Tensor> state() {
-    return slots.state();
-  }
-
-  @Override
-  public void restore(Map<String, Tensor> state) {
-    slots.restore(state);
-  }
-
-  @Override
-  public void close() {
-    slots.close();
   }
 }

@@ -4,7 +4,6 @@ import static org.bytedeco.pytorch.global.torch.zeros_like;
 
 import java.util.List;
 import java.util.Map;
-import org.bytedeco.pytorch.Tensor;
 
 /**
  * Adam with decoupled weight decay, or as it was before that.
@@ -12,11 +11,9 @@ import org.bytedeco.pytorch.Tensor;
  * @see <a href="https://arxiv.org/abs/1711.05101">Decoupled Weight Decay Regularization, algorithm
  *     2</a>
  */
-public final class AdamW implements Optimizer {
+public final class AdamW extends SlottedOptimizer {
 
-  private final List<ParameterGroup> groups;
   private final AdamUpdate adam;
-  private final SlotState slots;
 
   /** With β = (0.9, 0.999), ε = 1e-8 and decoupled decay. */
   public AdamW(List<ParameterGroup> groups) {
@@ -25,48 +22,28 @@ public final class AdamW implements Optimizer {
 
   /** An optimizer over groups. */
   public AdamW(List<ParameterGroup> groups, AdamRates rates, Decay decay) {
-    this.groups = List.copyOf(groups);
-    adam = new AdamUpdate(rates, decay);
-    slots =
+    super(
+        groups,
         new SlotState(
             ParameterGroup.all(groups),
-            Map.of("exp_avg", SlotState.LIKE_PARAMETER, "exp_avg_sq", SlotState.LIKE_PARAMETER));
+            Map.of("exp_avg", SlotState.LIKE_PARAMETER, "exp_avg_sq", SlotState.LIKE_PARAMETER)));
+    adam = new AdamUpdate(rates, decay);
   }
 
   @Override
   public void step(double factor) {
-    for (ParameterGroup group : groups) {
+    for (ParameterGroup group : groups()) {
       double rate = group.learningRate() * factor;
       group.update(
           (name, p, g) ->
               adam.apply(
                   p,
                   g,
-                  slots.get(name, "exp_avg", () -> zeros_like(p)),
-                  slots.get(name, "exp_avg_sq", () -> zeros_like(p)),
-                  slots.step(name),
+                  slots().get(name, "exp_avg", () -> zeros_like(p)),
+                  slots().get(name, "exp_avg_sq", () -> zeros_like(p)),
+                  slots().step(name),
                   rate,
                   group.weightDecay()));
     }
-  }
-
-  @Override
-  public List<ParameterGroup> groups() {
-    return groups;
-  }
-
-  @Override
-  public Map<String, Tensor> state() {
-    return slots.state();
-  }
-
-  @Override
-  public void restore(Map<String, Tensor> state) {
-    slots.restore(state);
-  }
-
-  @Override
-  public void close() {
-    slots.close();
   }
 }

@@ -1,5 +1,6 @@
 package espalier.training;
 
+import espalier.text.WholeFile;
 import java.awt.AWTError;
 import java.awt.BasicStroke;
 import java.awt.Color;
@@ -41,7 +42,7 @@ public final class LossPlot {
    */
   public static void write(RunHistory history, String title, Path png) throws IOException {
     try {
-      AtomicFile.write(png, picture(chart(history, title)));
+      WholeFile.write(png, picture(chart(history, title)));
     } catch (LinkageError | InternalError | AWTError | RuntimeException e) {
       // A small container may have no fonts at all, or a display that is not there.
       throw new IOException(

@@ -1,5 +1,6 @@
 package espalier.training;
 
+import espalier.text.WholeFile;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -44,7 +45,7 @@ public record ModelCard(
 
   /** Writes {@code README.md} into {@code folder}, whole or not at all; an old one is replaced. */
   public void write(Path folder) throws IOException {
-    AtomicFile.write(folder.resolve("README.md"), markdown());
+    WholeFile.write(folder.resolve("README.md"), markdown());
   }
 
   /** The card. */

@@ -2,6 +2,7 @@ package espalier.training;
 
 import static java.nio.charset.StandardCharsets.UTF_8;
 
+import espalier.text.WholeFile;
 import espalier.training.Series.Point;
 import java.io.IOException;
 import java.io.InputStream;
@@ -48,7 +49,7 @@ public record Report(
 
   /** Writes the page, whole or not at all. */
   public void write(Path file) throws IOException {
-    AtomicFile.write(file, html());
+    WholeFile.write(file, html());
   }
 
   /** The page. */

@@ -6,11 +6,9 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
 /** Gradient descent with momentum: m ← μ m + g, p ← p - rate · m; decay is added to g. */
-public final class Sgd implements Optimizer {
+public final class Sgd extends SlottedOptimizer {
 
-  private final List<ParameterGroup> groups;
   private final double momentum;
-  private final SlotState slots;
 
   /**
    * An optimizer over groups.
@@ -22,14 +20,15 @@ public final class Sgd implements Optimizer {
       throw new IllegalArgumentException(
           "momentum is %s but must lie in [0, 1); 0 turns it off".formatted(momentum));
     }
-    this.groups = List.copyOf(groups);
+    super(
+        groups,
+        new SlotState(ParameterGroup.all(groups), Map.of("momentum", SlotState.LIKE_PARAMETER)));
     this.momentum = momentum;
-    slots = new SlotState(ParameterGroup.all(groups), Map.of("momentum", SlotState.LIKE_PARAMETER));
   }
 
   @Override
   public void step(double factor) {
-    for (ParameterGroup group : groups) {
+    for (ParameterGroup group : groups()) {
       double rate = group.learningRate() * factor;
       group.update((name, p, g) -> update(name, p, g, rate, group.weightDecay()));
     }
@@ -41,35 +40,16 @@ public final class Sgd implements Optimizer {
       boolean[] fresh = {false};
       Tensor start = direction;
       Tensor m =
-          slots.get(
-              name,
-              "momentum",
-              () -> {
-                fresh[0] = true;
-                return start.clone();
-              });
+          slots()
+              .get(
+                  name,
+                  "momentum",
+                  () -> {
+                    fresh[0] = true;
+                    return start.clone();
+                  });
       direction = fresh[0] ? m : m.mul_(new Scalar(momentum)).add_(direction);
     }
     p.add_(direction, new Scalar(-rate));
-  }
-
-  @Override
-  public List<ParameterGroup> groups() {
-    return groups;
-  }
-
-  @Override
-  public Map<String, Tensor> state() {
-    return slots.state();
-  }
-
-  @Override
-  public void restore(Map<String, Tensor> state) {
-    slots.restore(state);
-  }
-
-  @Override
-  public void close() {
-    slots.close();
   }
 }

@@ -1,11 +1,8 @@
 package espalier.adapters.abba;
 
-import static org.bytedeco.pytorch.global.torch.linalg_svd;
-
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import org.bytedeco.pytorch.StringViewOptional;
-import org.bytedeco.pytorch.T_TensorTensorTensor_T;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -32,10 +29,9 @@ record AbbaFactors(Tensor b1, Tensor a1, Tensor b2, Tensor a2) {
     if (!init.isBlank()) {
       Tensor w = layer.originalWeight().to(ScalarType.Float);
       long r = Math.min(config.r1(), Math.min(in, out));
-      T_TensorTensorTensor_T svd = linalg_svd(w, false, new StringViewOptional());
-      Tensor root = svd.get1().narrow(0, 0, r).sqrt();
-      b1.narrow(1, 0, r).copy_(svd.get0().narrow(1, 0, r).mul(root));
-      a1.narrow(0, 0, r).copy_(svd.get2().narrow(0, 0, r).mul(root.unsqueeze(1)));
+      Svd svd = Svd.of(w).first(r);
+      b1.narrow(1, 0, r).copy_(svd.leftHalf());
+      a1.narrow(0, 0, r).copy_(svd.rightHalf());
     }
     return new AbbaFactors(
         b1, a1, init.zero(out, config.r2()), init.uniform(Math.sqrt(6.0 / in), config.r2(), in));

@@ -2,6 +2,7 @@ package espalier.adapters.abba;
 
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 
 /** ABBA in {@code adapter_config.json}. PEFT has no such method, so the names are ours. */
 public final class AbbaFormat implements AdapterFormat<AbbaConfig> {
@@ -29,7 +30,7 @@ public final class AbbaFormat implements AdapterFormat<AbbaConfig> {
   }
 
   @Override
-  public void write(AbbaConfig config, ConfigFields out) {
+  public void write(AbbaConfig config, ConfigWriter out) {
     out.head(peftType(), config.head())
         .targets(config.targets())
         .put("r1", config.r1())

@@ -10,6 +10,7 @@ import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.combine.LoraTensors.OnLayer;
 import espalier.adapters.lora.LoraConfig;
 import espalier.nn.Embedding;
+import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
 import java.util.ArrayList;
@@ -243,11 +244,11 @@ public final class Combining {
 
   private static Tensor bias(String path, List<SourceAdapter> present, List<Share> shares) {
     OnLayer like = present.getFirst().tensors().on(path);
-    Tensor sum = Factors.wide(like.b()).new_zeros(like.b().size(0));
+    Tensor sum = HalfPrecision.widened(like.b()).new_zeros(like.b().size(0));
     for (int i = 0; i < shares.size(); i++) {
       Tensor bias = present.get(i).tensors().on(path).bias();
       if (bias != null) {
-        sum.add_(Factors.wide(bias), new Scalar(shares.get(i).total()));
+        sum.add_(HalfPrecision.widened(bias), new Scalar(shares.get(i).total()));
       }
     }
     return sum;

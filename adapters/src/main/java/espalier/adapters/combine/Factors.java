@@ -5,7 +5,6 @@ import static org.bytedeco.pytorch.global.torch.cat;
 import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Two factors of an update on one layer.
@@ -24,14 +23,6 @@ record Factors(Tensor a, Tensor b) {
     Tensor rows = a.new_zeros(a.size(0), missing, a.size(2));
     Tensor columns = b.new_zeros(b.size(0), b.size(1), missing);
     return new Factors(join(1, a, rows), join(2, b, columns));
-  }
-
-  /** Half precision as float32, all else as it is. */
-  static Tensor wide(Tensor tensor) {
-    return switch (tensor.scalar_type().intern()) {
-      case BFloat16, Half -> tensor.to(ScalarType.Float);
-      default -> tensor;
-    };
   }
 
   static Tensor join(long dimension, Tensor... tensors) {

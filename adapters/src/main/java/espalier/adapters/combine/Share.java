@@ -1,5 +1,6 @@
 package espalier.adapters.combine;
 
+import espalier.nn.HalfPrecision;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 
@@ -31,6 +32,7 @@ record Share(int number, String adapter, Tensor a, Tensor b, double scaling, dou
 
   /** The same in the dtype of merges. */
   Share wide() {
-    return new Share(number, adapter, Factors.wide(a), Factors.wide(b), scaling, weight);
+    return new Share(
+        number, adapter, HalfPrecision.widened(a), HalfPrecision.widened(b), scaling, weight);
   }
 }

@@ -4,6 +4,7 @@ import espalier.adapters.AdapterFormat;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.adapters.Targets;
 import java.util.Locale;
 
@@ -51,7 +52,7 @@ public final class GraloraFormat implements AdapterFormat<GraloraConfig> {
   }
 
   @Override
-  public void write(GraloraConfig config, ConfigFields out) {
+  public void write(GraloraConfig config, ConfigWriter out) {
     Targets targets = config.targets();
     out.head(peftType(), config.head())
         .put("target_modules", targets.modules())

@@ -1,7 +1,5 @@
 package espalier.adapters.hira;
 
-import static org.bytedeco.pytorch.global.torch.dropout;
-
 import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.CustomFunction;
@@ -17,13 +15,13 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 public final class HiraConvolution extends Adapter {
 
   private final Convolution layer;
-  private final double dropout;
+  private final KernelBranch branch;
   private final Tensor a; // [r, in, k...]
   private final Tensor b; // [out, r, 1...]
 
   HiraConvolution(HiraConfig config, Convolution layer, int r, Init init) {
     this.layer = layer;
-    dropout = config.dropout();
+    branch = new KernelBranch(layer, config.dropout());
     long[] aShape = new long[layer.dimensions() + 2];
     aShape[0] = r;
     aShape[1] = layer.in();
@@ -44,18 +42,12 @@ public final class HiraConvolution extends Adapter {
 
   @Override
   public Tensor first(Tensor x) {
-    boolean half = wide(x).scalar_type().intern() != x.scalar_type().intern();
-    boolean alone = layer.adapters().merged().isEmpty();
-    return half || !alone || (dropout > 0 && training())
-        ? forward(x, layer.base(x))
-        : layer.base(x, kernel(true), layer.bias());
+    return branch.first(x, training(), this::kernel);
   }
 
   @Override
   public Tensor forward(Tensor x, Tensor y) {
-    Tensor kept = dropout > 0 && training() ? dropout(x, dropout, true) : x;
-    return y.add(layer.base(kept, kernel(false).to(x.scalar_type().intern()), null))
-        .to(y.scalar_type().intern());
+    return branch.forward(x, y, training(), this::kernel);
   }
 
   /** W ⊙ M or W ⊙ (1 + M), from a node that keeps the factors alone. */

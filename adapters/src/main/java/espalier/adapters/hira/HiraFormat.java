@@ -3,6 +3,7 @@ package espalier.adapters.hira;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.adapters.Targets;
 import tools.jackson.databind.JsonNode;
 
@@ -52,7 +53,7 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
   }
 
   @Override
-  public void write(HiraConfig config, ConfigFields out) {
+  public void write(HiraConfig config, ConfigWriter out) {
     out.head(peftType(), config.head())
         .targets(config.targets())
         .put("r", config.r())

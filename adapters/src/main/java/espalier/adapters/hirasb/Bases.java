@@ -4,12 +4,11 @@ import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.eye;
 import static org.bytedeco.pytorch.global.torch.linalg_qr;
 import static org.bytedeco.pytorch.global.torch.linalg_solve;
-import static org.bytedeco.pytorch.global.torch.linalg_svd;
 
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Init;
 import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.Scalar;
-import org.bytedeco.pytorch.StringViewOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 
@@ -72,12 +71,12 @@ public record Bases(Tensor b, Tensor a) {
     Tensor x = wd.div(weighting.rows()).div_(weighting.columns());
     boolean small = Math.min(x.size(0), x.size(1)) <= 4L * (r + EXTRA);
     Tensor range = small ? null : range(x, r + EXTRA, init);
-    var usv = linalg_svd(range == null ? x : range.t().mm(x), false, new StringViewOptional());
-    Tensor u = (range == null ? usv.get0() : range.mm(usv.get0())).narrow(1, 0, r);
+    Svd svd = Svd.of(range == null ? x : range.t().mm(x));
+    Tensor u = (range == null ? svd.u() : range.mm(svd.u())).narrow(1, 0, r);
     Tensor signs = u.gather(0, u.abs().argmax(new LongOptional(0), true)).sign(); // [1, r]
     return new Bases(
         u.mul(signs).div_(weighting.rows()),
-        usv.get2().narrow(0, 0, r).mul(signs.t()).div_(weighting.columns()));
+        svd.vt().narrow(0, 0, r).mul(signs.t()).div_(weighting.columns()));
   }
 
   /** Orthonormal columns that span the range of x but for its small singular values. */

@@ -1,7 +1,6 @@
 package espalier.adapters.hirasb;
 
-import static org.bytedeco.pytorch.global.torch.dropout;
-
+import espalier.adapters.hira.KernelBranch;
 import espalier.nn.Convolution;
 import espalier.nn.CustomFunction;
 import espalier.nn.Init;
@@ -13,12 +12,12 @@ import org.bytedeco.pytorch.Tensor;
 public final class HiraSbConvolution extends HiraSbAdapter {
 
   private final Convolution layer;
-  private final double dropout;
+  private final KernelBranch branch;
 
   HiraSbConvolution(HiraSbConfig config, Convolution layer, String path, int rank, Init init) {
     super(config, layer, path, rank, init);
     this.layer = layer;
-    dropout = config.dropout();
+    branch = new KernelBranch(layer, config.dropout());
   }
 
   @Override
@@ -28,18 +27,12 @@ public final class HiraSbConvolution extends HiraSbAdapter {
 
   @Override
   public Tensor first(Tensor x) {
-    boolean half = wide(x).scalar_type().intern() != x.scalar_type().intern();
-    boolean alone = layer.adapters().merged().isEmpty();
-    return half || !alone || (dropout > 0 && training())
-        ? forward(x, layer.base(x))
-        : layer.base(x, kernel(true), layer.bias());
+    return branch.first(x, training(), this::kernel);
   }
 
   @Override
   public Tensor forward(Tensor x, Tensor y) {
-    Tensor kept = dropout > 0 && training() ? dropout(x, dropout, true) : x;
-    return y.add(layer.base(kept, kernel(false).to(x.scalar_type().intern()), null))
-        .to(y.scalar_type().intern());
+    return branch.forward(x, y, training(), this::kernel);
   }
 
   /** The update, or the weight with it, from a node that keeps the factors alone. */

@@ -3,6 +3,7 @@ package espalier.adapters.hirasb;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.nn.Adapter;
 import java.util.Arrays;
 import java.util.List;
@@ -85,7 +86,7 @@ public final class HiraSbFormat implements AdapterFormat<HiraSbConfig> {
   }
 
   @Override
-  public void write(HiraSbConfig config, ConfigFields out) {
+  public void write(HiraSbConfig config, ConfigWriter out) {
     StartSettings start = config.start();
     out.head(peftType(), config.head())
         .targets(config.targets())

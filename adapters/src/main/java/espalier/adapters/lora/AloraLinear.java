@@ -1,5 +1,7 @@
 package espalier.adapters.lora;
 
+import static espalier.nn.Features.rows;
+import static espalier.nn.Features.shaped;
 import static org.bytedeco.pytorch.global.torch.tensor;
 
 import espalier.nn.Init;

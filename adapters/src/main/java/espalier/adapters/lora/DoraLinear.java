@@ -1,5 +1,7 @@
 package espalier.adapters.lora;
 
+import static espalier.nn.Features.rows;
+import static espalier.nn.Features.shaped;
 import static org.bytedeco.pytorch.global.torch.addmm;
 
 import espalier.nn.Init;

@@ -2,15 +2,13 @@ package espalier.adapters.lora;
 
 import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.eye;
-import static org.bytedeco.pytorch.global.torch.linalg_svd;
 
 import espalier.adapters.ConfigException;
+import espalier.adapters.calibration.Svd;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
 import org.bytedeco.pytorch.Scalar;
-import org.bytedeco.pytorch.StringViewOptional;
-import org.bytedeco.pytorch.T_TensorTensorTensor_T;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -42,10 +40,10 @@ public final class KasaLinear extends LoraLinear {
               .formatted(path, w.size(0), w.size(1), r, k));
     }
     Tensor full = wide(w);
-    T_TensorTensorTensor_T parts = linalg_svd(full, false, new StringViewOptional());
-    Tensor u = parts.get0().narrow(1, k - r, r);
-    Tensor dropped = u.mul(parts.get1().narrow(0, k - r, r)); // [out, r]
-    return addmm(full, dropped, parts.get2().narrow(0, k - r, r), one(), new Scalar(-1))
+    Svd parts = Svd.of(full);
+    Tensor u = parts.u().narrow(1, k - r, r);
+    Tensor dropped = u.mul(parts.s().narrow(0, k - r, r)); // [out, r]
+    return addmm(full, dropped, parts.vt().narrow(0, k - r, r), one(), new Scalar(-1))
         .to(w.scalar_type().intern());
   }
 

@@ -4,6 +4,7 @@ import espalier.adapters.AdapterFormat;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
 import espalier.nn.Adaptable;
@@ -61,7 +62,7 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
   }
 
   @Override
-  public void write(LoraConfig config, ConfigFields out) {
+  public void write(LoraConfig config, ConfigWriter out) {
     out.head(peftType(), config.head()).targets(config.targets());
     out.put("target_parameters", config.targets().parameters())
         .put("r", config.r())
@@ -83,7 +84,7 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
       case null -> out.put("trainable_token_indices", (String) null);
       case TokenRows.OfInput(var tokens) -> out.put("trainable_token_indices", tokens);
       case TokenRows.OfLayers(var tokens) -> {
-        var nested = ConfigFields.empty();
+        var nested = ConfigWriter.empty();
         tokens.forEach(nested::put);
         out.putNested("trainable_token_indices", nested);
       }

@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
@@ -158,17 +159,17 @@ final class LoraInitFields {
     return loftq;
   }
 
-  static void write(LoraInit init, ConfigFields out) {
+  static void write(LoraInit init, ConfigWriter out) {
     out.put("eva_config", (String) null)
         .put("corda_config", (String) null)
         .put("lora_ga_config", (String) null)
-        .putNested("loftq_config", ConfigFields.empty());
+        .putNested("loftq_config", ConfigWriter.empty());
     switch (init) {
       case LoraInit.Uniform() -> out.put("init_lora_weights", true);
       case LoraInit.Unset() -> out.put("init_lora_weights", false);
       default -> out.put("init_lora_weights", word(init));
     }
-    var own = ConfigFields.empty();
+    var own = ConfigWriter.empty();
     switch (init) {
       case LoraInit.Corda corda ->
           out.putNested(

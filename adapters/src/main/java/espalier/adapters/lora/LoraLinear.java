@@ -1,5 +1,7 @@
 package espalier.adapters.lora;
 
+import static espalier.nn.Features.rows;
+import static espalier.nn.Features.shaped;
 import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
@@ -230,22 +232,5 @@ public class LoraLinear extends Adapter {
 
   static Scalar one() {
     return new Scalar(1);
-  }
-
-  static Tensor rows(Tensor x) {
-    return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
-  }
-
-  /** Rows [n, out] in the shape of x but for its last dimension. */
-  static Tensor shaped(Tensor rows, Tensor x) {
-    if (x.dim() == 2) {
-      return rows;
-    }
-    long[] shape = new long[(int) x.dim()];
-    for (int i = 0; i < shape.length; i++) {
-      shape[i] = x.size(i);
-    }
-    shape[shape.length - 1] = rows.size(1);
-    return rows.view(shape);
   }
 }

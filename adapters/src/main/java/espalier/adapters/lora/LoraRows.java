@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.nn.Features.rows;
 import static org.bytedeco.pytorch.global.torch.cat;
 
 import espalier.nn.Scope;
@@ -85,10 +86,10 @@ final class LoraRows implements AutoCloseable {
   Tensor forward(Tensor x, Tensor y) {
     ScalarType dtype = x.scalar_type().intern();
     long batch = x.size(0);
-    Tensor h = LoraLinear.rows(x).matmul(a.t());
+    Tensor h = rows(x).matmul(a.t());
     h = h.view(batch, -1, a.size(0)).mul(mask);
     Tensor sum =
-        LoraLinear.rows(y)
+        rows(y)
             .to(dtype)
             .addmm(h.view(-1, a.size(0)), b.t(), new Scalar(1), new Scalar(1))
             .view_as(y);

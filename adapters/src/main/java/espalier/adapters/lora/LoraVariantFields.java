@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.adapters.TaskType;
 import java.util.ArrayList;
 import java.util.List;
@@ -92,7 +93,7 @@ final class LoraVariantFields {
         f.textsOrNull("gks_adapter_names"));
   }
 
-  static void write(LoraVariant variant, ConfigFields out) {
+  static void write(LoraVariant variant, ConfigWriter out) {
     out.put("use_dora", variant instanceof LoraVariant.Dora)
         .put("use_qalora", variant instanceof LoraVariant.Qalora)
         .put("alora_invocation_tokens", (String) null)
@@ -101,7 +102,7 @@ final class LoraVariantFields {
         .put("use_bdlora", (String) null)
         .put("arrow_config", (String) null)
         .put("kasa_config", (String) null);
-    @Nullable ConfigFields own =
+    @Nullable ConfigWriter own =
         switch (variant) {
           case LoraVariant.Plain(), LoraVariant.Dora() -> null;
           case LoraVariant.Qalora(boolean strict) -> {
@@ -115,12 +116,12 @@ final class LoraVariantFields {
             yield null;
           }
           case LoraVariant.Velora(int groups, double scale, String init) ->
-              ConfigFields.empty()
+              ConfigWriter.empty()
                   .put("num_groups", groups)
                   .put("scale", scale)
                   .put("init_type", init);
           case LoraVariant.Monteclora m ->
-              ConfigFields.empty()
+              ConfigWriter.empty()
                   .put("num_samples", m.samples())
                   .put("use_entropy", m.entropy())
                   .put("dirichlet_prior", m.dirichletPrior())
@@ -128,23 +129,23 @@ final class LoraVariantFields {
                   .put("kl_loss_weight", m.klLossWeight())
                   .put("buffer_size", m.bufferSize());
           case LoraVariant.Bdlora bd ->
-              ConfigFields.empty()
+              ConfigWriter.empty()
                   .put("target_modules_bd_a", bd.a())
                   .put("target_modules_bd_b", bd.b())
                   .put("nblocks", bd.blocks())
                   .put("match_strict", bd.strict());
           case LoraVariant.Arrow arrow -> arrow(arrow);
           case LoraVariant.Kasa(double beta, double gamma) ->
-              ConfigFields.empty().put("beta", beta).put("gamma", gamma);
+              ConfigWriter.empty().put("beta", beta).put("gamma", gamma);
         };
     if (own != null) {
       out.putNested(variant.field(), own);
     }
   }
 
-  private static ConfigFields arrow(LoraVariant.Arrow arrow) {
+  private static ConfigWriter arrow(LoraVariant.Arrow arrow) {
     var own =
-        ConfigFields.empty()
+        ConfigWriter.empty()
             .put("top_k", arrow.topK())
             .put("router_temperature", arrow.temperature())
             .put("use_gks", arrow.generalKnowledge())

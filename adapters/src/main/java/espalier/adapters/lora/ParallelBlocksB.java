@@ -1,5 +1,8 @@
 package espalier.adapters.lora;
 
+import static espalier.nn.Features.rows;
+import static espalier.nn.Features.shaped;
+
 import espalier.nn.Exchange;
 import espalier.nn.Init;
 import espalier.nn.Linear;

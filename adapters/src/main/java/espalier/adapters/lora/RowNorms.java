@@ -4,6 +4,7 @@ import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.linalg_vector_norm;
 
+import espalier.nn.HalfPrecision;
 import espalier.nn.Scope;
 import espalier.nn.WeightRows;
 import java.util.function.LongSupplier;
@@ -67,7 +68,7 @@ final class RowNorms implements AutoCloseable {
    */
   Tensor of(Tensor a, Tensor b, double s) {
     WeightRows w = weight.get();
-    ScalarType wide = wide(w.rows(0, 1));
+    ScalarType wide = HalfPrecision.widened(w.rows(0, 1).scalar_type().intern());
     Tensor aw = a.to(wide);
     Tensor bw = b.to(wide);
     Tensor own = squares(w);
@@ -126,7 +127,7 @@ final class RowNorms implements AutoCloseable {
   private Tensor byRows(WeightRows w, UnaryOperator<Tensor> body) {
     long all = out.getAsLong();
     Tensor first = w.rows(0, 1);
-    ScalarType wide = wide(first);
+    ScalarType wide = HalfPrecision.widened(first.scalar_type().intern());
     long rows = Math.clamp(BLOCK / Math.max(1, first.size(1)), 1, all);
     var parts = new TensorVector();
     for (long at = 0; at < all; at += rows) {
@@ -135,9 +136,5 @@ final class RowNorms implements AutoCloseable {
       parts.push_back(Scope.result(() -> body.apply(w.rows(from, length).to(wide))));
     }
     return cat(parts, 0);
-  }
-
-  static ScalarType wide(Tensor w) {
-    return w.scalar_type().intern() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
   }
 }

@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.nn.Features.rows;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.adapters.Follower;
@@ -46,7 +47,7 @@ public final class TiedHead extends Adapter implements Follower {
   @Override
   public Tensor first(Tensor x) {
     // into the base's fresh product: no second tensor of the size of the logits
-    Tensor rows = LoraLinear.rows(x);
+    Tensor rows = rows(x);
     Tensor y = layer.base(rows);
     ScalarType dtype = y.scalar_type().intern();
     y.addmm_(hidden(rows, dtype), leader.a().to(dtype), LoraLinear.one(), new Scalar(scaling()));

@@ -3,6 +3,7 @@ package espalier.adapters.shira;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.ConfigWriter;
 import espalier.adapters.Targets;
 import espalier.nn.Adapter;
 import espalier.nn.Layer;
@@ -68,7 +69,7 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
   }
 
   @Override
-  public void write(ShiraConfig config, ConfigFields out) {
+  public void write(ShiraConfig config, ConfigWriter out) {
     Long seed = config.randomSeed();
     JsonNode written = seed == null ? null : JsonNodeFactory.instance.numberNode(seed);
     out.head(peftType(), config.head())
@@ -81,7 +82,7 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
   }
 
   // The reference knows no exclusion and no limit to some blocks: they stand there only where set.
-  private static void write(Targets targets, ConfigFields out) {
+  private static void write(Targets targets, ConfigWriter out) {
     out.put("target_modules", targets.modules())
         .put("modules_to_save", targets.saved())
         .put("fan_in_fan_out", targets.fanInFanOut());
@@ -96,11 +97,11 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
     }
   }
 
-  private static void write(MaskOptions options, ConfigFields out) {
+  private static void write(MaskOptions options, ConfigWriter out) {
     if (options.equals(MaskOptions.defaults())) {
       return;
     }
-    var nested = ConfigFields.empty();
+    var nested = ConfigWriter.empty();
     if (options.calibrationBatches() != MaskOptions.DEFAULTS.calibrationBatches()) {
       nested.put("calibration_batches", options.calibrationBatches());
     }

@@ -106,7 +106,7 @@ class AdapterCatalogTest {
           }
 
           @Override
-          public void write(LoraConfig config, espalier.adapters.ConfigFields out) {
+          public void write(LoraConfig config, espalier.adapters.ConfigWriter out) {
             new LoraFormat().write(config, out);
           }
         };

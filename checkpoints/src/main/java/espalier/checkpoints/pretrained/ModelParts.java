@@ -15,6 +15,7 @@ import espalier.nn.Layer;
 import espalier.nn.Native;
 import espalier.nn.Weights;
 import espalier.text.Tokenizer;
+import espalier.text.TokenizerSettings;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -104,7 +105,7 @@ record ModelParts(
       Model model = Families.build(gguf.config(), weights);
       var files = GgufTokenizer.read(file);
       Tokenizer tokenizer =
-          Tokenizer.of(files.tokenizerJson(), TokenizerSettingsOf.config(files.tokenizerConfig()));
+          Tokenizer.of(files.tokenizerJson(), TokenizerSettings.of(files.tokenizerConfig()));
       return new ModelParts(model, tokenizer, new LinkedHashMap<>(gguf.config()), file, path);
     } catch (RuntimeException e) {
       file.close();
