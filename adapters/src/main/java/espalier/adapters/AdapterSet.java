@@ -27,6 +27,7 @@ final class AdapterSet {
   private final Map<String, Entry> entries = new LinkedHashMap<>();
   private final ForwardLock lock;
   private List<String> active = List.of();
+  private boolean referenceRefusals;
 
   AdapterSet(Layer model, ModelFacts facts) {
     this.model = model;
@@ -73,6 +74,16 @@ final class AdapterSet {
 
   void put(Entry entry) {
     entries.put(entry.name(), entry);
+    entry.referenceRefusals(referenceRefusals);
+  }
+
+  boolean referenceRefusals() {
+    return referenceRefusals;
+  }
+
+  void referenceRefusals(boolean on) {
+    referenceRefusals = on;
+    entries.values().forEach(entry -> entry.referenceRefusals(on));
   }
 
   void remove(String name) {

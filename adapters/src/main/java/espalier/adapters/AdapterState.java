@@ -1,6 +1,8 @@
 package espalier.adapters;
 
 import espalier.nn.Adaptable;
+import espalier.nn.Adapter;
+import espalier.nn.Shard;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -39,10 +41,11 @@ final class AdapterState {
 
   Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
     Entry entry = set.entry(name);
+    set.on(name).values().forEach(Adapter::requireFilled);
     Map<String, Tensor> state = tensors(entry).state();
     boolean targeted = onEmbeddings(entry);
     // with token rows a small file is meant, also where the head has a branch
-    boolean asked = targeted && entry.config().tokens() == null;
+    boolean asked = (targeted && entry.config().tokens() == null) || resized();
     if (embeddings == SaveEmbeddings.NO || (embeddings == SaveEmbeddings.AUTO && !asked)) {
       return state;
     }
@@ -59,10 +62,28 @@ final class AdapterState {
     return state;
   }
 
-  AdapterContents contents(String name, SaveStart how) {
+  /** Whether the model has another number of tokens than its config on disk. */
+  private boolean resized() {
+    String input = set.facts().inputEmbedding();
+    Adaptable layer = input == null ? null : set.adaptables().get(input);
+    if (layer == null || set.facts().vocabulary() == 0) {
+      return false;
+    }
+    long[] shape = AdapterTensors.shape(layer.weight());
+    Shard shard = Ranks.ofWeight(layer);
+    return (shard == null ? shape : shard.wholeShape(shape))[0] != set.facts().vocabulary();
+  }
+
+  AdapterContents contents(String name, SaveStart how, SaveEmbeddings embeddings) {
     Entry entry = set.entry(name);
     AdapterConfig config = entry.config();
-    Map<String, Tensor> state = state(name, SaveEmbeddings.AUTO);
+    Map<String, Tensor> state = state(name, embeddings);
+    if (embeddings == SaveEmbeddings.AUTO && resized()) {
+      AdapterSet.told(
+          List.of(
+              "the model has another number of tokens than its config on disk, so its embeddings are saved with %s; say SaveEmbeddings.NO where new rows are trained by themselves"
+                  .formatted(name)));
+    }
     Map<String, Tensor> initial = tensors(entry).initial();
     boolean plain =
         switch (how) {
@@ -126,7 +147,11 @@ final class AdapterState {
     try (var _ = new PointerScope()) {
       var adapters = set.on(name);
       fit.byLayer.forEach(
-          (path, tensors) -> Objects.requireNonNull(adapters.get(path)).load(tensors));
+          (path, tensors) -> {
+            Adapter adapter = Objects.requireNonNull(adapters.get(path));
+            adapter.load(tensors);
+            adapter.filled(tensors.keySet());
+          });
       BaseBiases biases = entry.biases();
       if (biases != null) {
         fit.biases.forEach(biases::load);
@@ -139,7 +164,9 @@ final class AdapterState {
   LoadResult finish(Entry entry, AdapterTensors.Fit fit, List<String> before) {
     var warnings = new ArrayList<>(before);
     warnings.addAll(Loading.embeddings(fit, set.embeddings()));
-    warnings.addAll(Loading.warnings(fit));
+    boolean unfilled =
+        set.on(entry.name()).values().stream().anyMatch(a -> !a.unfilled().isEmpty());
+    warnings.addAll(Loading.warnings(fit, unfilled));
     return new LoadResult(
         entry.attached(List.of()),
         List.copyOf(fit.missing),

@@ -290,11 +290,18 @@ final class AdapterTensors {
       }
       Tensor part = Ranks.part(shard, weight);
       if (part == null || !Arrays.equals(shape(part), shape(own))) {
-        fit.mismatched.put(PREFIX + key, mismatch(path, "the base's weight", weight, own, shard));
+        fit.mismatched.put(
+            PREFIX + key,
+            mismatch(path, "the base's weight", weight, own, shard) + resizing(weight, own, shard));
       } else {
         fit.embeddings.put(path, part);
       }
     }
+  }
+
+  private static String resizing(Tensor inFile, Tensor here, @Nullable Shard shard) {
+    boolean rows = shard == null && inFile.dim() == 2 && inFile.size(1) == here.size(1);
+    return rows ? ", so give the base %d tokens first".formatted(inFile.size(0)) : "";
   }
 
   private static String mismatch(

@@ -1,5 +1,7 @@
 package espalier.adapters;
 
+import static java.util.stream.Collectors.toCollection;
+
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Collective;
@@ -13,6 +15,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -61,6 +65,17 @@ public final class Adapters {
   /** Allows adapters of different methods on this model. */
   public Adapters allowMixedMethods() {
     mixedMethods = true;
+    return this;
+  }
+
+  /**
+   * Refuses, with an {@link UnsupportedAdapterException}, what the reference library refuses and
+   * this one offers, for whoever compares the two: merging QALoRA, rows of a batch with DoRA, beam
+   * search and several checkpointed forwards before a backward with aLoRA, converting HiRA and
+   * SHiRA to LoRA, and saving adapters of a model that has several methods. Off at first.
+   */
+  public Adapters referenceRefusals(boolean on) {
+    set.referenceRefusals(on);
     return this;
   }
 
@@ -145,7 +160,7 @@ public final class Adapters {
       Map<String, Tensor> initial,
       LoadOptions options) {
     boolean first = names().isEmpty();
-    var warnings = new ArrayList<String>();
+    var warnings = new ArrayList<>(Devices.check(model(), options));
     if (config.unrepeatableStart() && initial.isEmpty()) {
       warnings.add(
           "the start of %s can not be repeated without its first values, so the base is not quite the one that it was trained on; convert it to plain LoRA where its initial adapter is at hand"
@@ -153,7 +168,9 @@ public final class Adapters {
     }
     AdapterConfig own = config.withHead(config.head().withInferenceMode(!options.trainable()));
     var attaching =
-        AttachOptions.of(InitSource.blank().withInitial(initial)).withAutocast(options.autocast());
+        AttachOptions.of(InitSource.blank().withInitial(initial))
+            .withAutocast(options.autocast())
+            .withLowMemory(options.lowMemory());
     var joined = joining().join(name, own, attaching, new Joining.Saved(saved, options), warnings);
     if (first) {
       warnings.addAll(activation.activate(List.of(name), !options.trainable()));
@@ -448,6 +465,22 @@ public final class Adapters {
     return new Restorable(List.of(), () -> before.forEach(Adapter::scale));
   }
 
+  /**
+   * Has no adapter compute with an input of another dtype than its own until the result is closed:
+   * for a caller who casts inputs himself, and wants to know where he did not. Nests.
+   *
+   * @param active false for a scope that changes nothing
+   */
+  public Restorable disableInputDtypeCasting(boolean active) {
+    var before = new LinkedHashMap<Adaptable, Boolean>();
+    if (active) {
+      set.adaptables().values().forEach(a -> before.put(a, a.adapters().castsInputs()));
+    }
+    before.keySet().forEach(layer -> layer.adapters().castInputs(false));
+    return new Restorable(
+        List.of(), () -> before.forEach((layer, on) -> layer.adapters().castInputs(on)));
+  }
+
   // ---- mixed batches
 
   /**
@@ -524,7 +557,10 @@ public final class Adapters {
     return tensors.parameters();
   }
 
-  /** The tensors of an adapter by their key in its file, with embeddings if it is on them. */
+  /**
+   * The tensors of an adapter by their key in its file, with embeddings as {@link
+   * SaveEmbeddings#AUTO} says.
+   */
   public Map<String, Tensor> state(String name) {
     return state(name, SaveEmbeddings.AUTO);
   }
@@ -543,9 +579,28 @@ public final class Adapters {
    * adapter whose start took something out of the base may be converted.
    *
    * @throws ConfigException if it is to be converted and can not be
+   * @throws UnsupportedAdapterException under {@link #referenceRefusals}, beside other methods
    */
   public AdapterContents contents(String name, SaveStart how) {
-    return tensors.contents(name, how);
+    return contents(name, how, SaveEmbeddings.AUTO);
+  }
+
+  /** As above, with or without the base's embeddings. */
+  public AdapterContents contents(String name, SaveStart how, SaveEmbeddings embeddings) {
+    if (set.referenceRefusals()) {
+      requireOneMethod(name);
+    }
+    return tensors.contents(name, how, embeddings);
+  }
+
+  private void requireOneMethod(String name) {
+    Set<String> methods =
+        names().stream().map(each -> config(each).peftType()).collect(toCollection(TreeSet::new));
+    if (methods.size() > 1) {
+      throw new UnsupportedAdapterException(
+          "%s can not be saved because its model has adapters of %s and the reference saves none of them; switch referenceRefusals off to save each in a folder of its own"
+              .formatted(name, methods));
+    }
   }
 
   /**
@@ -566,6 +621,7 @@ public final class Adapters {
     try (var restoring = new BaseRestoring(entry, factories)) {
       restoring.run(set.active());
     }
+    entry.referenceRefusals(set.referenceRefusals());
   }
 
   /**
@@ -578,12 +634,39 @@ public final class Adapters {
    */
   public void requireBase(String name, Map<String, WeightSketch> base) {
     Map<String, Adaptable> layers = set.adaptables();
+    requireBase(
+        name,
+        base,
+        path -> {
+          Adaptable layer = layers.get(path);
+          return layer == null ? null : WeightSketch.of(layer);
+        });
+  }
+
+  /**
+   * Refuses tensors of an adapter that was first put on another base than one that is there, before
+   * they take the place of its own: its start took something else out of the base.
+   *
+   * @param adapter the adapter that is there
+   * @param name what the tensors are called in the message
+   * @param base what the weights were when they were new, by the path of their layer; unknown paths
+   *     are passed over
+   * @throws IllegalStateException naming a layer whose weight was another
+   */
+  public void requireBaseOf(String adapter, String name, Map<String, WeightSketch> base) {
+    requireBase(name, base, set.entry(adapter).base()::get);
+  }
+
+  private static void requireBase(
+      String name,
+      Map<String, WeightSketch> base,
+      Function<String, @Nullable WeightSketch> present) {
     List<String> others =
         base.entrySet().stream()
             .filter(
                 each -> {
-                  Adaptable layer = layers.get(each.getKey());
-                  return layer != null && !WeightSketch.of(layer).matches(each.getValue());
+                  WeightSketch own = present.apply(each.getKey());
+                  return own != null && !own.matches(each.getValue());
                 })
             .map(Map.Entry::getKey)
             .toList();

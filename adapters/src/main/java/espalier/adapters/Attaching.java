@@ -5,6 +5,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -134,6 +135,7 @@ final class Attaching implements AutoCloseable {
       Adapter adapter = factory.create(config, layer, path, init.of(name, path));
       adapter.to(dtype(layer));
       Ranks.agree(adapter);
+      empty(path, adapter, config.format().savedNames(adapter));
       return adapter;
     }
   }
@@ -141,7 +143,23 @@ final class Attaching implements AutoCloseable {
   private SavedModule whole(String path, Adaptable layer) {
     return leader(path) instanceof SavedModule leader
         ? new FollowingModule(layer, leader)
-        : SavedModule.of(layer);
+        : empty(path, SavedModule.of(layer));
+  }
+
+  private <A extends Adapter> A empty(String path, A adapter) {
+    empty(path, adapter, adapter.state().keySet());
+    return adapter;
+  }
+
+  private void empty(String path, Adapter adapter, Collection<String> names) {
+    if (options.lowMemory()) {
+      adapter.empty(
+          names,
+          tensor ->
+              new StateMismatchException(
+                  "%s: %s of the adapter %s was attached with lowMemory and never filled; load a file that has it, or attach without lowMemory"
+                      .formatted(path, tensor, name)));
+    }
   }
 
   private TokenAdapter rows(String path, Adaptable layer) {
@@ -150,7 +168,7 @@ final class Attaching implements AutoCloseable {
     }
     var adapter = TokenAdapter.of(layer, Objects.requireNonNull(resolution.tokens().get(path)));
     adapter.to(dtype(layer));
-    return adapter;
+    return empty(path, adapter);
   }
 
   private @Nullable Adapter leader(String path) {

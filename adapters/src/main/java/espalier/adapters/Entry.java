@@ -129,6 +129,10 @@ final class Entry {
     base = before;
   }
 
+  void referenceRefusals(boolean on) {
+    layers().values().forEach(layer -> on(layer).referenceRefusals(on));
+  }
+
   void trainable(boolean on) {
     layers().values().forEach(layer -> on(layer).trainable(on));
     if (biases != null) {

@@ -143,6 +143,7 @@ final class HotSwap {
           Tensor own = Objects.requireNonNull(adapter.state().get(name));
           own.set_data(own.new_empty(value.sizes()).copy_(value));
         });
+    adapter.filled(tensors.keySet());
   }
 
   void widen(int rank) {

@@ -25,8 +25,10 @@ final class Loading {
       Map<String, Adaptable> bases) {
     AdapterTensors.Fit fit = tensors.fit(saved, options.keyMapping(), bases);
     AdapterTensors.requireFit(fit, options.ignoreMismatched(), options.strict());
-    // What the file lacks starts as a new adapter would.
-    fit.incomplete.forEach(path -> attaching.remake(path, InitSource.seeded(0)));
+    if (!options.lowMemory()) {
+      // What the file lacks starts as a new adapter would.
+      fit.incomplete.forEach(path -> attaching.remake(path, InitSource.seeded(0)));
+    }
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
       fit.byLayer.forEach(
@@ -34,6 +36,7 @@ final class Loading {
             Adapter adapter = Objects.requireNonNull(attaching.made().get(path), path);
             try {
               adapter.load(values);
+              adapter.filled(values.keySet());
             } catch (IllegalArgumentException e) {
               throw new StateMismatchException(path + ": " + e.getMessage());
             }
@@ -76,12 +79,20 @@ final class Loading {
     return cast.clone();
   }
 
-  static List<String> warnings(AdapterTensors.Fit fit) {
+  /**
+   * What did not fit, as sentences.
+   *
+   * @param unfilled whether what is missing has no values now
+   */
+  static List<String> warnings(AdapterTensors.Fit fit, boolean unfilled) {
     var warnings = new ArrayList<String>();
     if (!fit.missing.isEmpty()) {
       warnings.add(
-          "%d tensors are missing and start anew, the first is %s"
-              .formatted(fit.missing.size(), fit.missing.first()));
+          "%d tensors are missing and %s, the first is %s"
+              .formatted(
+                  fit.missing.size(),
+                  unfilled ? "must be filled before the adapter is used" : "start anew",
+                  fit.missing.first()));
     }
     if (!fit.unexpected.isEmpty()) {
       warnings.add(

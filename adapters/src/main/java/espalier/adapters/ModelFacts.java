@@ -14,6 +14,8 @@ import org.jspecify.annotations.Nullable;
  * @param name id or path of the model, written into adapter configs, or null
  * @param revision revision of the model, or null
  * @param autoMapping the model's Python class, or null
+ * @param vocabulary tokens that the config on disk has, or 0 if that is unknown; the model has
+ *     others once its embeddings were resized
  */
 public record ModelFacts(
     String modelType,
@@ -22,7 +24,8 @@ public record ModelFacts(
     List<List<String>> tied,
     @Nullable String name,
     @Nullable String revision,
-    @Nullable AutoMapping autoMapping) {
+    @Nullable AutoMapping autoMapping,
+    int vocabulary) {
 
   /** Copies the groups. */
   public ModelFacts {
@@ -31,28 +34,35 @@ public record ModelFacts(
 
   /** Facts about an architecture, with nothing else known. */
   public static ModelFacts of(String modelType) {
-    return new ModelFacts(modelType, null, null, List.of(), null, null, null);
+    return new ModelFacts(modelType, null, null, List.of(), null, null, null, 0);
   }
 
   /** The same with the paths of the input embedding and of the output head. */
   public ModelFacts withEmbeddings(@Nullable String input, @Nullable String output) {
-    return new ModelFacts(modelType, input, output, tied, name, revision, autoMapping);
+    return new ModelFacts(modelType, input, output, tied, name, revision, autoMapping, vocabulary);
   }
 
   /** The same with groups of layers that share one weight, the source of each first. */
   public ModelFacts withTied(List<List<String>> groups) {
     return new ModelFacts(
-        modelType, inputEmbedding, outputHead, groups, name, revision, autoMapping);
+        modelType, inputEmbedding, outputHead, groups, name, revision, autoMapping, vocabulary);
   }
 
   /** The same with the model's id or path, and its revision. */
   public ModelFacts withName(@Nullable String id, @Nullable String itsRevision) {
     return new ModelFacts(
-        modelType, inputEmbedding, outputHead, tied, id, itsRevision, autoMapping);
+        modelType, inputEmbedding, outputHead, tied, id, itsRevision, autoMapping, vocabulary);
   }
 
   /** The same with the model's Python class. */
   public ModelFacts withAutoMapping(@Nullable AutoMapping mapping) {
-    return new ModelFacts(modelType, inputEmbedding, outputHead, tied, name, revision, mapping);
+    return new ModelFacts(
+        modelType, inputEmbedding, outputHead, tied, name, revision, mapping, vocabulary);
+  }
+
+  /** The same with the number of tokens that the config on disk has. */
+  public ModelFacts withVocabulary(int tokens) {
+    return new ModelFacts(
+        modelType, inputEmbedding, outputHead, tied, name, revision, autoMapping, tokens);
   }
 }

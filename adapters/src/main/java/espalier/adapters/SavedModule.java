@@ -98,6 +98,12 @@ public sealed class SavedModule extends Adapter permits FollowingModule {
     return first(x).to(y.scalar_type().intern());
   }
 
+  /** What stands in the place of the base's own values is of whatever dtype that asks for. */
+  @Override
+  public final void requireReady(Tensor x) {
+    requireFilled();
+  }
+
   @Override
   public final Tensor deltaWeight() {
     return wide(stored(weight())).sub(wide(layer.originalWeight()));

@@ -111,6 +111,12 @@ public sealed class TokenAdapter extends Adapter permits FollowingTokens {
     return y.index_copy_(-1, rows, own.to(y.scalar_type().intern()));
   }
 
+  /** What stands in the place of the base's own values is of whatever dtype that asks for. */
+  @Override
+  public final void requireReady(Tensor x) {
+    requireFilled();
+  }
+
   @Override
   public final Tensor deltaWeight() {
     Tensor own = wide(layer.originalWeight());

@@ -5,6 +5,7 @@ import espalier.adapters.AdapterContents;
 import espalier.adapters.Adapters;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
+import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Collective;
@@ -98,9 +99,7 @@ public final class AdapterFiles {
       Adapters adapters, String name, Path folder, AdapterCatalog catalog, LoadOptions options) {
     AdapterCatalog.Read read = readConfig(folder, catalog);
     PickleRefusal.checkFolder(folder);
-    if (read.config().needsItsBase()) {
-      adapters.requireBase("the adapter of " + folder, BaseSketches.read(folder));
-    }
+    requireBase(adapters, folder, read.config());
     try (var _ = Scope.open()) {
       Map<String, Tensor> first = read.config().unrepeatableStart() ? initial(folder) : Map.of();
       try {
@@ -112,8 +111,33 @@ public final class AdapterFiles {
   }
 
   /**
+   * Refuses a base that is not the one that the adapter of a folder was first put on, before the
+   * adapter is loaded. Without a sketch of the base in the folder, or where the start takes nothing
+   * out of it, nothing is refused.
+   *
+   * @throws IllegalStateException naming a layer whose weight is another
+   */
+  public static void requireBase(Adapters adapters, Path folder, AdapterConfig config) {
+    if (config.needsItsBase()) {
+      adapters.requireBase("the adapter of " + folder, BaseSketches.read(folder));
+    }
+  }
+
+  /**
+   * The same before tensors of a folder take the place of those of an adapter that is there: both
+   * must have started on one base.
+   */
+  public static void requireBaseOf(
+      Adapters adapters, String name, Path folder, AdapterConfig config) {
+    if (config.needsItsBase()) {
+      adapters.requireBaseOf(name, "the adapter of " + folder, BaseSketches.read(folder));
+    }
+  }
+
+  /**
    * Puts the adapter of a folder in the place of one on a model; see {@link Adapters#swap}.
    *
+   * @throws IllegalStateException if they started on different bases
    * @throws IllegalArgumentException naming the folder, if the two do not go together; nothing is
    *     changed
    */
@@ -121,6 +145,7 @@ public final class AdapterFiles {
       Adapters adapters, String name, Path folder, AdapterCatalog catalog) {
     AdapterCatalog.Read read = readConfig(folder, catalog);
     PickleRefusal.checkFolder(folder);
+    requireBaseOf(adapters, name, folder, read.config());
     try (var _ = Scope.open()) {
       try {
         return adapters.swap(name, read.config(), tensors(folder));
@@ -169,8 +194,19 @@ public final class AdapterFiles {
    */
   public static void save(
       Adapters adapters, String name, Path folder, AdapterCatalog catalog, SaveStart start) {
+    save(adapters, name, folder, catalog, start, SaveEmbeddings.AUTO);
+  }
+
+  /** As above, with or without the base's embeddings. */
+  public static void save(
+      Adapters adapters,
+      String name,
+      Path folder,
+      AdapterCatalog catalog,
+      SaveStart start,
+      SaveEmbeddings embeddings) {
     try (var _ = Scope.open()) {
-      AdapterContents contents = adapters.contents(name, start);
+      AdapterContents contents = adapters.contents(name, start, embeddings);
       Collective ranks = adapters.ranks();
       if (ranks == null) {
         write(contents, folder, catalog);

@@ -34,21 +34,24 @@ public final class ArrowFolders {
    * @param tasks folders of the experts, as PEFT writes them
    * @param generals folders of the adapters whose mean is subtracted; only with {@code use_gks}
    * @throws CheckpointException if a folder holds no LoRA adapter
+   * @throws IllegalStateException if the start of one takes something out of the base, and this
+   *     base is not the one that it was first put on
    */
   public static Arrow create(
       Adapters adapters, List<Path> tasks, List<Path> generals, LoraVariant.Arrow settings) {
     var open = new ArrayList<TensorFile>();
     try (var _ = Scope.open()) {
-      List<Arrow.Expert> experts = tasks.stream().map(folder -> expert(folder, open)).toList();
+      List<Arrow.Expert> experts =
+          tasks.stream().map(folder -> expert(adapters, folder, open)).toList();
       List<Arrow.Expert> subtracted =
-          generals.stream().map(folder -> expert(folder, open)).toList();
+          generals.stream().map(folder -> expert(adapters, folder, open)).toList();
       return Arrow.create(adapters, experts, subtracted, settings, LoadOptions.defaults());
     } finally {
       open.forEach(TensorFile::close);
     }
   }
 
-  private static Arrow.Expert expert(Path folder, List<TensorFile> open) {
+  private static Arrow.Expert expert(Adapters adapters, Path folder, List<TensorFile> open) {
     var read = AdapterFiles.readConfig(folder, AdapterCatalog.standard());
     if (!(read.config() instanceof LoraConfig config)) {
       throw new CheckpointException(
@@ -56,6 +59,7 @@ public final class ArrowFolders {
               .formatted(folder, read.config().peftType()));
     }
     PickleRefusal.checkFolder(folder);
+    AdapterFiles.requireBase(adapters, folder, config);
     TensorFile file = TensorFile.open(folder);
     open.add(file);
     var tensors = new LinkedHashMap<String, Tensor>();

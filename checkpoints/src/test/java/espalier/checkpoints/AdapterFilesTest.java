@@ -12,12 +12,14 @@ import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Adaptable;
+import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
 import java.util.stream.Stream;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
@@ -170,6 +172,43 @@ class AdapterFilesTest {
       assertThat(untouched.adapters().names()).containsExactly("default");
       assertThat(q(untouched).equal(before)).isTrue();
     }
+  }
+
+  @Test
+  void one_of_another_base_takes_nobodys_place() {
+    LoraInit init = new LoraInit.Pissa();
+    Path other = folder.resolve("other");
+    Path same = folder.resolve("same");
+    try (PretrainedModel model = model();
+        PretrainedModel changed = model();
+        var _ = Scope.open()) {
+      Adaptable layer = (Adaptable) Objects.requireNonNull(changed.find(Q));
+      layer.rebase(layer.weight().mul(new Scalar(1.5)));
+      changed.attach("default", with(init), 1);
+      changed.saveAdapter("default", other, SaveStart.AS_TRAINED);
+      model.attach("default", with(init), 1);
+      model.saveAdapter("default", same, SaveStart.AS_TRAINED);
+      Tensor before = lora(model).clone();
+
+      assertThatThrownBy(() -> model.swapAdapter("default", other))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageStartingWith(
+              "the weight of %s is not the one that the adapter of %s was first put on"
+                  .formatted(Q, other));
+      assertThat(lora(model).equal(before)).isTrue();
+      assertThatThrownBy(
+              () ->
+                  AdapterFiles.requireBaseOf(
+                      model.adapters(), "default", other, model.adapters().config("default")))
+          .isInstanceOf(IllegalStateException.class);
+
+      assertThat(model.swapAdapter("default", same).missing()).isEmpty();
+    }
+  }
+
+  private static Tensor lora(PretrainedModel model) {
+    return Objects.requireNonNull(
+        model.adapters().state("default").get("base_model.model." + Q + ".lora_A.weight"));
   }
 
   @Test

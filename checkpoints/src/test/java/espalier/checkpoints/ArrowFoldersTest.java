@@ -3,7 +3,11 @@ package espalier.checkpoints;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.adapters.SaveStart;
+import espalier.adapters.Targets;
 import espalier.adapters.lora.Arrow;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.nio.file.Path;
@@ -55,6 +59,36 @@ class ArrowFoldersTest {
           .isInstanceOf(CheckpointException.class)
           .hasMessageContaining("has no adapter_config.json");
       assertThat(model.adapters().names()).isEmpty();
+    }
+  }
+
+  @Test
+  void an_expert_that_was_first_put_on_another_base_is_refused_and_nothing_is_loaded(
+      @TempDir Path folder) {
+    LoraConfig pissa =
+        LoraConfig.builder()
+            .r(2)
+            .init(new LoraInit.Pissa())
+            .targets(Targets.named("q_proj"))
+            .build();
+    try (PretrainedModel model = model()) {
+      model.attach("one", pissa, 1);
+      model.saveAdapter("one", folder, SaveStart.AS_TRAINED);
+    }
+
+    try (PretrainedModel changed = model();
+        PretrainedModel untouched = model()) {
+      changed.attach("other", pissa, 1);
+      assertThatThrownBy(
+              () ->
+                  ArrowFolders.create(changed.adapters(), List.of(folder, task(1)), List.of(), TWO))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("is not the one that the adapter of " + folder);
+      assertThat(changed.adapters().names()).containsExactly("other");
+
+      var one = new LoraVariant.Arrow(1, 1, false, 1, null, null);
+      ArrowFolders.create(untouched.adapters(), List.of(folder), List.of(), one);
+      assertThat(untouched.adapters().names()).containsExactly("task_0", Arrow.ROUTER);
     }
   }
 }

@@ -30,6 +30,7 @@ final class CacheRecord {
 
   private final List<Row> rows = new ArrayList<>();
   private final List<Voice> known = new ArrayList<>(); // what the numbers in voices mean
+  private boolean beams; // whether some rows were one row before
 
   private int number(Voice voice) {
     int number = known.indexOf(voice);
@@ -53,7 +54,8 @@ final class CacheRecord {
       }
       System.arraycopy(ids[row], 0, all[row], past, ids[row].length);
     }
-    return TokenIds.of(all, searched);
+    TokenIds tokens = TokenIds.of(all, searched);
+    return beams ? tokens.asBeams() : tokens;
   }
 
   /** Says how many tokens of each row are searched. */
@@ -143,6 +145,7 @@ final class CacheRecord {
   CacheRecord selected(long... chosen) {
     var copy = new CacheRecord();
     copy.known.addAll(known);
+    copy.beams = beams || Arrays.stream(chosen).distinct().count() < chosen.length;
     for (long row : chosen) {
       if (row < rows.size()) {
         copy.rows.add(rows.get((int) row).copy());
@@ -159,6 +162,7 @@ final class CacheRecord {
 
   /** Takes over the rows of another record, moved to the right to a new length. */
   void append(CacheRecord other, int filled, int length) {
+    beams |= other.beams;
     for (Row row : other.rows) {
       long[] ids = new long[length];
       int[] voices = new int[length];

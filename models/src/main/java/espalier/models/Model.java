@@ -10,6 +10,7 @@ import espalier.nn.TokenIds;
 import espalier.nn.parallel.ParallelPlan;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
 import java.util.Set;
@@ -225,6 +226,32 @@ public abstract class Model extends Layer implements Replicable, Steady {
     try (Repetition repetition = repeat(sources)) {
       repetition.keep();
     }
+  }
+
+  /**
+   * Gives the model another number of tokens: rows are added at the end of the token embedding and
+   * of the output head, or taken away there. Weights that are shared stay shared. The config says
+   * the new number from then on.
+   *
+   * @param vocabulary rows after it, one for each token id from 0
+   * @param rows what stands in rows that are added
+   * @throws IllegalArgumentException if there would be no row left, or the rows have another shape;
+   *     nothing is changed
+   * @throws IllegalStateException if adapters are on these layers already, or the model is split
+   *     over ranks
+   */
+  public final void resizeTokenEmbeddings(int vocabulary, NewRows rows) {
+    var paths = new LinkedHashSet<String>();
+    inputEmbedding().ifPresent(paths::add);
+    stacks().forEach(stack -> paths.add(stack.spec().names().get(Part.TOKENS)));
+    outputHead().ifPresent(paths::add);
+    var resizing = new Resizing(Resizing.layers(this, List.copyOf(paths)), vocabulary);
+    lock.change(
+        () -> {
+          resizing.run(rows);
+          stacks().forEach(stack -> stack.vocabulary(vocabulary));
+          config = config.withVocabulary(vocabulary);
+        });
   }
 
   /** Takes down that layers came or went, and in the config how many blocks there are now. */

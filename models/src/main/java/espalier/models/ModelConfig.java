@@ -54,6 +54,24 @@ public record ModelConfig(
         unread);
   }
 
+  /** The same with another number of tokens; {@link #raw} stays what the file says. */
+  ModelConfig withVocabulary(int number) {
+    return new ModelConfig(
+        modelType,
+        task,
+        number,
+        hidden,
+        layers,
+        heads,
+        kvHeads,
+        headDim,
+        maxPositions,
+        labels,
+        tokens,
+        raw,
+        unread);
+  }
+
   /**
    * Token ids with a meaning.
    *

@@ -42,9 +42,11 @@ final class Stack {
   private List<Block> blocks;
   private List<Integer> sources;
   private final @Nullable RelativeBias relativeBias;
+  private int vocabulary;
 
   Stack(Tree tree, DecoderSpec spec) {
     this.spec = spec;
+    vocabulary = spec.embedding().vocabulary();
     var made = new ArrayList<Block>();
     spec.names()
         .forEach(
@@ -146,6 +148,11 @@ final class Stack {
     return (Embedding) Block.needed(parts, Part.TOKENS);
   }
 
+  /** Says how many rows the token embedding has now. */
+  void vocabulary(int rows) {
+    vocabulary = rows;
+  }
+
   ScalarType dtype() {
     return tokens().dtype().intern(); // as it comes from native code it equals no constant
   }
@@ -155,7 +162,7 @@ final class Stack {
    * its width].
    */
   Tensor forward(StackInputs in) {
-    checkRange("token id", in.ids(), spec.embedding().vocabulary());
+    checkRange("token id", in.ids(), vocabulary);
     KvCache cache = in.cache();
     if (cache != null && cache.layers() != blocks.size()) {
       throw new IllegalArgumentException(

@@ -1,11 +1,16 @@
 package espalier.nn;
 
+import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Function;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -24,6 +29,9 @@ public abstract class Adapter extends Layer {
   private final Map<String, Tensor> constants = new LinkedHashMap<>();
   private @Nullable Tensor residual;
   private boolean trainable;
+  private boolean referenceRefusals;
+  private final Set<String> unfilled = new TreeSet<>();
+  private Function<String, RuntimeException> complaint = IllegalStateException::new;
   private double scale = 1;
 
   /**
@@ -169,6 +177,21 @@ public abstract class Adapter extends Layer {
     return null;
   }
 
+  /** Why this adapter can not be converted to plain LoRA, as a sentence, or null if it can. */
+  public @Nullable String conversionRefusal() {
+    return mergeRefusal();
+  }
+
+  /** Whether this adapter also refuses what it could do but the reference library does not. */
+  public final boolean referenceRefusals() {
+    return referenceRefusals;
+  }
+
+  /** Has this adapter refuse what it could do but the reference library does not, or no longer. */
+  public void referenceRefusals(boolean on) {
+    referenceRefusals = on;
+  }
+
   /**
    * Adds to each row of a batch the contribution of its own adapter, all of them of this class and
    * on this layer. The default gathers the rows of each adapter, runs them, and puts them back.
@@ -241,6 +264,64 @@ public abstract class Adapter extends Layer {
           }
         });
     replaced();
+  }
+
+  /**
+   * Gives up the storage of tensors until they are filled: they keep their shape and dtype over a
+   * single number. Whoever computes with this adapter before gets an exception.
+   *
+   * @param names names of {@link #state()}
+   * @param whenUsed makes the exception, given the name of a tensor
+   */
+  public final void empty(Collection<String> names, Function<String, RuntimeException> whenUsed) {
+    complaint = whenUsed;
+    try (var _ = new PointerScope();
+        var _ = new NoGradGuard()) {
+      state()
+          .forEach(
+              (name, own) -> {
+                if (names.contains(name) && own.is_floating_point()) {
+                  Tensor one = own.new_empty(new long[0]).fill_(new Scalar(Double.NaN));
+                  own.set_data(one.expand(own.sizes(), false));
+                  unfilled.add(name);
+                }
+              });
+    }
+  }
+
+  /** Says that these tensors have values now. */
+  public final void filled(Collection<String> names) {
+    unfilled.removeAll(names);
+  }
+
+  /** Names of tensors that have no values yet. */
+  public final Set<String> unfilled() {
+    return Collections.unmodifiableSet(unfilled);
+  }
+
+  /** Throws what {@link #empty} was given if some tensor has no values yet. */
+  public final void requireFilled() {
+    if (!unfilled.isEmpty()) {
+      throw complaint.apply(unfilled.iterator().next());
+    }
+  }
+
+  /**
+   * Checks that this adapter can compute with an input: that it has all its values, and where
+   * {@linkplain AdapterStack#castInputs nothing is cast}, that both are of one dtype.
+   *
+   * @param x the layer's input
+   */
+  public void requireReady(Tensor x) {
+    requireFilled();
+    if (!layer().adapters().castsInputs() && x.is_floating_point()) {
+      ScalarType given = x.scalar_type().intern();
+      if (given != dtype()) {
+        throw new IllegalStateException(
+            "the input of a %s is %s but its adapter is %s, and nothing is cast between them at present; cast the input, cast the adapter, or allow casting again"
+                .formatted(layer().typeName(), given, dtype()));
+      }
+    }
   }
 
   /**

@@ -18,6 +18,7 @@ public final class AdapterStack {
   private List<String> active = List.of();
   private List<String> merged = List.of();
   private int disabled;
+  private boolean castInputs = true;
 
   /** Active, not merged, not disabled; in active order. */
   private List<Adapter> inForce = List.of();
@@ -96,6 +97,16 @@ public final class AdapterStack {
     refresh();
   }
 
+  /** Whether an input and an adapter may be of different dtypes, of which one is cast. */
+  public boolean castsInputs() {
+    return castInputs;
+  }
+
+  /** Lets an input and an adapter be of different dtypes, or refuses to compute then. */
+  public void castInputs(boolean on) {
+    castInputs = on;
+  }
+
   /** Takes one {@link #disable} back. */
   public void enable() {
     if (disabled == 0) {
@@ -135,6 +146,7 @@ public final class AdapterStack {
     if (inForce.isEmpty()) {
       return layer.base(x);
     }
+    inForce.forEach(adapter -> adapter.requireReady(x));
     if (inForce.size() == 1) {
       return inForce.getFirst().first(x);
     }
@@ -168,6 +180,7 @@ public final class AdapterStack {
   public @Nullable Merge prepareMerge(List<String> names, @Nullable Merge leader) {
     List<String> added =
         names.stream().filter(n -> adapters.containsKey(n) && !merged.contains(n)).toList();
+    added.forEach(name -> get(name).requireFilled());
     return added.isEmpty() ? null : Merge.prepare(this, added, false, leader);
   }
 
@@ -191,6 +204,7 @@ public final class AdapterStack {
    */
   public @Nullable Merge prepareSwitch(List<String> names, @Nullable Merge leader) {
     List<String> wanted = names.stream().filter(adapters::containsKey).distinct().toList();
+    wanted.forEach(name -> get(name).requireFilled());
     return wanted.equals(merged) ? null : Merge.prepare(this, wanted, true, leader);
   }
 

@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 public final class Embedding extends Adaptable {
 
   private Tensor weight; // [V, D]
-  private final long paddingIndex;
+  private long paddingIndex;
   private final double scale;
 
   /** An embedding over W [V, D] without a padding row and without a scale. */
@@ -99,6 +99,10 @@ public final class Embedding extends Adaptable {
 
   @Override
   void replaceWeight(Tensor w) {
+    // A table that is cut short may have lost the padding row; a part of a table has not.
+    if (partition() == null && paddingIndex >= w.size(0)) {
+      paddingIndex = -1;
+    }
     weight = parameter("weight", w);
   }
 

@@ -89,6 +89,7 @@ public final class ExpertWeight extends Adaptable {
   public Tensor forward(Tensor x, long expert) {
     Tensor y = linear(x, weight(expert));
     for (Adapter adapter : adapters().inForce()) {
+      adapter.requireReady(x);
       if (!(adapter instanceof ExpertAdapter branch)) {
         throw new IllegalStateException(
             adapter.typeName() + " was attached to a parameter but can not adapt single experts");

@@ -19,7 +19,24 @@ import org.bytedeco.pytorch.TensorArrayRefOptional;
  */
 public final class Recompute {
 
+  /** Which of the two runs of a block is under way. */
+  public enum Run {
+    /** None: the block is not checkpointed, or nothing wants a gradient. */
+    NONE,
+    /** The one that only gives the output. */
+    FIRST,
+    /** The one in backward. */
+    AGAIN
+  }
+
+  private static final ScopedValue<Run> RUN = ScopedValue.newInstance();
+
   private Recompute() {}
+
+  /** Which of the two runs of a checkpointed block the caller is in. */
+  public static Run run() {
+    return RUN.orElse(Run.NONE);
+  }
 
   /**
    * Runs {@code block} without keeping what it computes inside.
@@ -40,7 +57,7 @@ public final class Recompute {
     Tensor before = RandomState.save();
     Tensor y;
     try (var _ = new NoGradGuard()) {
-      y = Scope.result(() -> block.apply(input));
+      y = Scope.result(() -> ScopedValue.where(RUN, Run.FIRST).call(() -> block.apply(input)));
     }
     // What the scoped values say now must also hold when backward runs the block again.
     List<String> rows = Rows.bound() ? Rows.ADAPTERS.get() : null;
@@ -55,7 +72,8 @@ public final class Recompute {
           RandomState.restore(saved.get(1));
           try (var _ = Scope.graph();
               var _ = new AutoGradMode(true)) {
-            Supplier<Tensor> run = () -> block.apply(leaf);
+            Supplier<Tensor> run =
+                () -> ScopedValue.where(RUN, Run.AGAIN).call(() -> block.apply(leaf));
             Supplier<Tensor> known = tokens == null ? run : () -> tokens.during(run);
             Tensor again =
                 rows == null

@@ -41,6 +41,7 @@ public final class Rows {
       Adapter adapter = stack.get(rows.get(i));
       choice[i] = adapter == null ? -1 : distinct.indexOf(adapter);
       if (adapter != null && choice[i] < 0) {
+        adapter.requireReady(x);
         choice[i] = distinct.size();
         distinct.add(adapter);
       }

@@ -36,7 +36,8 @@ public final class TokenIds {
   private record Found(Where where, int missing) {}
 
   /** How to look, and what was found: shared by all selections of rows. */
-  private record Search(Function<List<Integer>, Found> look, Map<List<Integer>, Found> found) {}
+  private record Search(
+      Function<List<Integer>, Found> look, Map<List<Integer>, Found> found, boolean beams) {}
 
   private final Search search;
   private final int[] rows; // which of the batch's
@@ -116,7 +117,8 @@ public final class TokenIds {
   }
 
   private static TokenIds whole(int rows, Function<List<Integer>, Found> look) {
-    return new TokenIds(new Search(look, new HashMap<>()), IntStream.range(0, rows).toArray());
+    return new TokenIds(
+        new Search(look, new HashMap<>(), false), IntStream.range(0, rows).toArray());
   }
 
   /** Start of the last occurrence within [from, to), or -1. */
@@ -131,6 +133,22 @@ public final class TokenIds {
       }
     }
     return -1;
+  }
+
+  /** The same rows, of which some continue one and the same text, as beam search has them. */
+  public TokenIds asBeams() {
+    return new TokenIds(new Search(search.look(), search.found(), true), rows);
+  }
+
+  /** Whether some rows continue one and the same text, as beam search has them. */
+  public boolean beams() {
+    return search.beams();
+  }
+
+  /** Whether both were said for one forward. */
+  @SuppressWarnings("ReferenceEquality") // two forwards over equal tokens are two
+  public boolean sameForward(TokenIds other) {
+    return search.found() == other.search.found();
   }
 
   /** The tokens of the forward that runs, or null where nobody said them. */

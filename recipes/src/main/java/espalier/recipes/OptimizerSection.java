@@ -21,10 +21,13 @@ import tools.jackson.databind.node.ObjectNode;
  * @param betas memory of the two moments of Adam
  * @param eps added to the root of the second moment of Adam
  * @param biasCorrection of lora-fa: whether the moments' start at zero is made up for
+ * @param r of lora-fa: the rank that the adapter must have, which has each layer's own anyway
+ * @param loraAlpha of lora-fa: the alpha that the adapter must have
+ * @param useRslora of lora-fa: whether the adapter must scale by √r
  * @param momentum of sgd
  * @param loraplusLrRatio of lora-plus: the learning rate of B to that of A
  * @param loraplusLrEmbedding of lora-plus: the learning rate of embeddings' factors
- * @param loraplusWeightDecay of lora-plus: goes before weight_decay
+ * @param loraplusWeightDecay of lora-plus, whose groups do not read weight_decay
  * @param reg of riemannian: the damping of the inverses
  */
 public record OptimizerSection(
@@ -34,11 +37,14 @@ public record OptimizerSection(
     @Doc("Memory of Adam's two moments, each in [0, 1)") @Nullable List<Double> betas,
     @Doc("Added to the root of Adam's second moment") @Nullable Double eps,
     @Doc("For lora-fa: make up for the moments' start at zero") @Nullable Boolean biasCorrection,
+    @Doc("For lora-fa: the adapter's rank, to be sure of it") @Nullable Integer r,
+    @Doc("For lora-fa: the adapter's alpha, to be sure of it") @Nullable Double loraAlpha,
+    @Doc("For lora-fa: the adapter's use_rslora, to be sure of it") @Nullable Boolean useRslora,
     @Doc("For sgd, in [0, 1)") @Nullable Double momentum,
     @Doc("For lora-plus: the learning rate of B to that of A") @Nullable Double loraplusLrRatio,
     @Doc("For lora-plus: the learning rate of embeddings' factors")
         @Nullable Double loraplusLrEmbedding,
-    @Doc("For lora-plus: goes before weight_decay") @Nullable Double loraplusWeightDecay,
+    @Doc("For lora-plus: decay of its groups, 0 if left out") @Nullable Double loraplusWeightDecay,
     @Doc("For riemannian: the damping of the inverses") @Nullable Double reg) {
 
   private static final Set<OptimizerType> STEPPERS =
@@ -53,6 +59,9 @@ public record OptimizerSection(
     refuse(strangers, "betas", betas, adam);
     refuse(strangers, "eps", eps, adam);
     refuse(strangers, "bias_correction", biasCorrection, type == OptimizerType.LORA_FA);
+    refuse(strangers, "r", r, type == OptimizerType.LORA_FA);
+    refuse(strangers, "lora_alpha", loraAlpha, type == OptimizerType.LORA_FA);
+    refuse(strangers, "use_rslora", useRslora, type == OptimizerType.LORA_FA);
     refuse(strangers, "momentum", momentum, !adam);
     refuse(strangers, "loraplus_lr_ratio", loraplusLrRatio, type == OptimizerType.LORA_PLUS);
     refuse(
@@ -93,7 +102,8 @@ public record OptimizerSection(
 
   /** An optimizer with its defaults. */
   public static OptimizerSection of(OptimizerType type) {
-    return new OptimizerSection(type, null, null, null, null, null, null, null, null, null);
+    return new OptimizerSection(
+        type, null, null, null, null, null, null, null, null, null, null, null, null);
   }
 
   /** From its name, or from an object with its name and settings. */
@@ -109,6 +119,9 @@ public record OptimizerSection(
         in.numbersOrNull("betas"),
         in.numberOrNull("eps"),
         in.has("bias_correction") ? in.flag("bias_correction", true) : null,
+        in.has("r") ? in.integer("r", 0) : null,
+        in.numberOrNull("lora_alpha"),
+        in.has("use_rslora") ? in.flag("use_rslora", false) : null,
         in.numberOrNull("momentum"),
         in.numberOrNull("loraplus_lr_ratio"),
         in.numberOrNull("loraplus_lr_embedding"),
@@ -132,6 +145,13 @@ public record OptimizerSection(
     put(out, "eps", eps);
     if (biasCorrection != null) {
       out.put("bias_correction", biasCorrection);
+    }
+    if (r != null) {
+      out.put("r", r);
+    }
+    put(out, "lora_alpha", loraAlpha);
+    if (useRslora != null) {
+      out.put("use_rslora", useRslora);
     }
     put(out, "momentum", momentum);
     put(out, "loraplus_lr_ratio", loraplusLrRatio);
@@ -160,12 +180,12 @@ public record OptimizerSection(
         eps == null ? usual.epsilon() : eps);
   }
 
-  LoraPlus loraPlus(double learningRate, double weightDecay) {
+  LoraPlus loraPlus(double learningRate) {
     return new LoraPlus(
         learningRate,
         loraplusLrRatio == null ? LoraPlus.RATIO : loraplusLrRatio,
         loraplusLrEmbedding == null ? LoraPlus.EMBEDDING_RATE : loraplusLrEmbedding,
-        loraplusWeightDecay == null ? weightDecay : loraplusWeightDecay);
+        loraplusWeightDecay == null ? 0 : loraplusWeightDecay);
   }
 
   double momentumOrUsual() {

@@ -1,7 +1,9 @@
 package espalier.recipes;
 
 import espalier.adapters.Adapters;
+import espalier.adapters.ConfigException;
 import espalier.adapters.TargetException;
+import espalier.adapters.lora.LoraConfig;
 import espalier.nn.Adapter;
 import espalier.nn.Embedding;
 import espalier.training.Adam8bit;
@@ -21,6 +23,7 @@ import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /** Makes the optimizer of a recipe for the adapters of a model. */
 public final class Optimizers {
@@ -37,8 +40,9 @@ public final class Optimizers {
    * An optimizer over all that trains.
    *
    * @param learningRate before the schedule, above or equal 0
-   * @param weightDecay above or equal 0
+   * @param weightDecay above or equal 0; LoRA+ has one of its own and warns of this one
    * @param warnings told what a person should know
+   * @throws ConfigException if LoRA-FA is told another rank, alpha or scaling than the adapter has
    * @throws TargetException if the optimizer is for LoRA's factors and none train
    * @throws IllegalArgumentException if a setting is out of its range
    */
@@ -55,11 +59,17 @@ public final class Optimizers {
     var all = new ParameterGroup("adapter", adapters.parameters(), learningRate, weightDecay);
     return switch (how.type()) {
       case LORA_PLUS -> {
-        LoraPlus plus = how.loraPlus(learningRate, weightDecay);
+        LoraPlus plus = how.loraPlus(learningRate);
+        if (weightDecay != 0) {
+          warnings.accept(
+              "training.weight_decay is %s but has no effect because lora-plus gives each of its groups a decay of its own; say it as loraplus_weight_decay"
+                  .formatted(weightDecay));
+        }
         plus.warnings().forEach(warnings);
         yield stepper(plus.groups(all.parameters()));
       }
       case LORA_FA -> {
+        requireAgreement();
         requirePairs("lora-fa");
         boolean corrected = how.biasCorrection() == null || how.biasCorrection();
         yield new LoraFa(all, LoraPairs.of(adapters), how.rates(), corrected);
@@ -72,6 +82,25 @@ public final class Optimizers {
       case ADAM, ADAMW, ADAM8BIT, ADAMW8BIT, PAGED_ADAM8BIT, PAGED_ADAMW8BIT, SGD ->
           stepper(List.of(all));
     };
+  }
+
+  /** What LoRA-FA is told of the adapter must be so; it reads each layer's own numbers. */
+  private void requireAgreement() {
+    for (String name : adapters.active()) {
+      if (adapters.config(name) instanceof LoraConfig lora) {
+        requireSame("r", how.r(), lora.r(), name);
+        requireSame("lora_alpha", how.loraAlpha(), lora.alpha(), name);
+        requireSame("use_rslora", how.useRslora(), lora.rslora(), name);
+      }
+    }
+  }
+
+  private static void requireSame(String key, @Nullable Object said, Object own, String name) {
+    if (said != null && !said.equals(own)) {
+      throw new ConfigException(
+          "training.optimizer.%s is %s but the adapter %s has %s; leave it out, since lora-fa reads it of each layer"
+              .formatted(key, said, name, own));
+    }
   }
 
   private void requirePairs(String type) {

@@ -142,7 +142,12 @@ final class RunFolder {
     }
   }
 
-  /** Puts the newest checkpoint back into model and optimizer. */
+  /**
+   * Puts the newest checkpoint back into model and optimizer.
+   *
+   * @throws IllegalStateException if the adapter's start takes something out of the base, and the
+   *     run began on another base
+   */
   TrainingState resume(PretrainedModel model, String adapter, Optimizer optimizer, int examples) {
     Path checkpoint = newest();
     if (checkpoint == null) {
@@ -154,6 +159,8 @@ final class RunFolder {
           "the run began with %d examples but the data has %d now; resume with the data that it began with"
               .formatted(json.path("examples").asInt(), examples));
     }
+    AdapterFiles.requireBaseOf(
+        model.adapters(), adapter, checkpoint, model.adapters().config(adapter));
     try (TensorFile saved = SafetensorsFile.open(checkpoint.resolve(AdapterFiles.TENSORS));
         TensorFile remembered = SafetensorsFile.open(checkpoint.resolve(OPTIMIZER));
         var _ = Scope.open()) {

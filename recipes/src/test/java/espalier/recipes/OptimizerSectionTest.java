@@ -37,7 +37,8 @@ class OptimizerSectionTest {
 
   @Test
   void without_one_it_is_adamw() {
-    String recipe = "{model: m, adapter: {peft_type: LORA}, data: {train: rows.jsonl}, output: out}";
+    String recipe =
+        "{model: m, adapter: {peft_type: LORA}, data: {train: rows.jsonl}, output: out}";
 
     assertThat(RecipeFile.parse(recipe, List.of()).training().optimizer())
         .isEqualTo(OptimizerSection.of(OptimizerType.ADAMW));
@@ -49,6 +50,7 @@ class OptimizerSectionTest {
         "{type: lora-plus, optimizer_class: sgd, momentum: 0.5, loraplus_lr_ratio: 8,"
             + " loraplus_lr_embedding: 0.001, loraplus_weight_decay: 0.1}",
         "{type: lora-fa, betas: [0.8, 0.9], eps: 0.001, bias_correction: false}",
+        "{type: lora-fa, r: 4, lora_alpha: 8, use_rslora: false}",
         "{type: riemannian, reg: 0.5, optimizer_class: adamw8bit, eps: 0.1}"
       })
   void settings_are_read_and_written_alike(String settings) {
@@ -63,8 +65,8 @@ class OptimizerSectionTest {
     assertThat(read("lora-fa").rates()).isEqualTo(LoraFa.RATES);
     assertThat(read("adamw").rates()).isEqualTo(AdamRates.USUAL);
     assertThat(read("riemannian").regOrUsual()).isEqualTo(0.01);
-    assertThat(read("lora-plus").loraPlus(1e-3, 0.1).embeddingRate()).isEqualTo(1e-6);
-    assertThat(read("lora-plus").loraPlus(1e-3, 0.1).weightDecay()).isEqualTo(0.1);
+    assertThat(read("lora-plus").loraPlus(1e-3).embeddingRate()).isEqualTo(1e-6);
+    assertThat(read("lora-plus").loraPlus(1e-3).weightDecay()).isZero();
   }
 
   @ParameterizedTest
@@ -77,6 +79,8 @@ class OptimizerSectionTest {
         "{reg: 0.1} | type",
         "{type: lora-plus, ratio: 8} | training.optimizer.ratio is not a key of a recipe",
         "{type: adamw, reg: 0.1} | has reg, which adamw does not read",
+        "{type: adamw, r: 4} | has r, which adamw does not read",
+        "{type: riemannian, lora_alpha: 4} | has lora_alpha, which riemannian over adamw",
         "{type: lora-fa, optimizer_class: sgd} | has optimizer_class, which lora-fa",
         "{type: lora-plus, optimizer_class: riemannian} | must be one of",
         "{type: adamw, betas: [0.9]} | has 1 numbers but must have two",

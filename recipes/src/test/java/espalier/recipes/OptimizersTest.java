@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.ones_like;
 
+import espalier.adapters.ConfigException;
 import espalier.adapters.TargetException;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.training.LoraPair;
@@ -17,6 +18,8 @@ import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** The optimizers on adapters of a tiny model. */
 class OptimizersTest {
@@ -120,6 +123,57 @@ class OptimizersTest {
         assertThat(model.adapters().parameters().values())
             .allMatch(p -> Objects.requireNonNull(p).requires_grad());
       }
+    }
+  }
+
+  private static Optimizer of(
+      String optimizer, double decay, PretrainedModel model, List<String> warnings) {
+    String recipe =
+        "{model: m, adapter: {peft_type: LORA}, data: {train: rows.jsonl}, output: out, training: {optimizer: %s}}"
+            .formatted(optimizer);
+    OptimizerSection section = RecipeFile.parse(recipe, List.of()).training().optimizer();
+    return Optimizers.of(section, 1e-3, decay, model.adapters(), warnings::add);
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "r: 8 | training.optimizer.r is 8 but the adapter default has 4",
+        "lora_alpha: 4 | training.optimizer.lora_alpha is 4.0 but the adapter default has 8.0",
+        "use_rslora: true | training.optimizer.use_rslora is true but the adapter default has"
+            + " false",
+      })
+  void lora_fa_is_not_told_other_numbers_than_the_adapter_has(String said, String message) {
+    String config = "{peft_type: LORA, r: 4, lora_alpha: 8, target_modules: [q_proj]}";
+    try (PretrainedModel model = with("llama", config)) {
+      assertThatThrownBy(
+              () -> of("{type: lora-fa, %s}".formatted(said), 0, model, new ArrayList<>()))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageContaining(message);
+      assertThat(model.adapters().parameters().keySet()).anyMatch(key -> key.contains("lora_A"));
+
+      String right = "{type: lora-fa, r: 4, lora_alpha: 8, use_rslora: false}";
+      of(right, 0, model, new ArrayList<>()).close();
+      assertThat(model.adapters().parameters().keySet()).noneMatch(key -> key.contains("lora_A"));
+    }
+  }
+
+  @Test
+  void lora_plus_has_a_decay_of_its_own_and_warns_of_another() {
+    String config = "{peft_type: LORA, r: 4, target_modules: [q_proj]}";
+    try (PretrainedModel model = with("llama", config)) {
+      var warnings = new ArrayList<String>();
+      try (Optimizer plain = of("lora-plus", 0.1, model, warnings);
+          Optimizer own = of("{type: lora-plus, loraplus_weight_decay: 0.2}", 0, model, warnings)) {
+        assertThat(plain.groups()).allMatch(group -> group.weightDecay() == 0);
+        assertThat(own.groups()).allMatch(group -> group.weightDecay() == 0.2);
+      }
+
+      assertThat(warnings)
+          .containsExactly(
+              "training.weight_decay is 0.1 but has no effect because lora-plus gives each of its"
+                  + " groups a decay of its own; say it as loraplus_weight_decay");
     }
   }
 }

@@ -3,6 +3,7 @@ package espalier.text;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -153,6 +154,19 @@ public final class Tokenizer implements AutoCloseable {
 
   public OptionalInt unkId() {
     return vocabulary.id(settings.unkToken());
+  }
+
+  /**
+   * The same tokenizer with further tokens, which get the ids after the largest one; tokens that it
+   * has are passed over. It is another object: this one stays open.
+   *
+   * @param tokens their texts
+   * @param special whether {@code skipSpecialTokens} leaves them out
+   */
+  public Tokenizer withTokens(Collection<String> tokens, boolean special) {
+    return new Tokenizer(
+        AddedTokens.in(new String(json, StandardCharsets.UTF_8), vocabulary, tokens, special),
+        settings);
   }
 
   /** The ids that end a generation: the EOS token and those the checkpoint names beside it. */

@@ -88,7 +88,7 @@ public final class LoraConversion {
         .on(name)
         .forEach(
             (path, adapter) -> {
-              String refusal = adapter.mergeRefusal();
+              String refusal = adapter.conversionRefusal();
               if (refusal != null) {
                 throw unsupported("has no update of a weight at " + path, refusal);
               }

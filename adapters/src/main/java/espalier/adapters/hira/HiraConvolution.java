@@ -10,6 +10,7 @@ import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /** HiRA on a convolution: the kernel gains W ⊙ BA, with A flattened over inputs and kernel. */
 public final class HiraConvolution extends Adapter {
@@ -92,5 +93,13 @@ public final class HiraConvolution extends Adapter {
   public void load(Map<String, Tensor> saved) {
     super.load(saved);
     HiraFactors.requireOneRank(a, b);
+  }
+
+  @Override
+  public @Nullable String conversionRefusal() {
+    return referenceRefusals()
+        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
+            + " report of the error"
+        : super.conversionRefusal();
   }
 }

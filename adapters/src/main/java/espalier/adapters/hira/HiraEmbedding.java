@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * HiRA on an embedding: the row of token t gains W[t] ⊙ (A[:, t]ᵀ Bᵀ). Only the rows that are
@@ -91,5 +92,13 @@ public final class HiraEmbedding extends Adapter {
   public void load(Map<String, Tensor> saved) {
     super.load(saved);
     HiraFactors.requireOneRank(a, b);
+  }
+
+  @Override
+  public @Nullable String conversionRefusal() {
+    return referenceRefusals()
+        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
+            + " report of the error"
+        : super.conversionRefusal();
   }
 }

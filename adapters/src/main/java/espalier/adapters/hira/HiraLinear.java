@@ -9,6 +9,7 @@ import espalier.nn.Linear;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
+import org.jspecify.annotations.Nullable;
 
 /**
  * HiRA on a linear layer: ΔW = W ⊙ BA, a low-rank factor spread over the base weight by the
@@ -83,5 +84,13 @@ public final class HiraLinear extends Adapter {
   public void load(Map<String, Tensor> saved) {
     super.load(saved);
     HiraFactors.requireOneRank(a.size(blocks == 1 ? 0 : 2), b.size(1));
+  }
+
+  @Override
+  public @Nullable String conversionRefusal() {
+    return referenceRefusals()
+        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
+            + " report of the error"
+        : super.conversionRefusal();
   }
 }

@@ -4,8 +4,10 @@ import static espalier.nn.Features.rows;
 import static espalier.nn.Features.shaped;
 import static org.bytedeco.pytorch.global.torch.tensor;
 
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import espalier.nn.Recompute;
 import espalier.nn.TokenIds;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
@@ -14,6 +16,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Activated LoRA: LoRA that acts from the last occurrence of a sequence of tokens in a row on. What
@@ -31,6 +34,7 @@ public final class AloraLinear extends LoraLinear {
   private static final Set<String> TOLD = ConcurrentHashMap.newKeySet();
 
   private final List<Integer> tokens;
+  private @Nullable TokenIds awaited; // by a backward that is to run blocks again
 
   AloraLinear(LoraConfig config, LoraVariant.Alora settings, Linear layer, String path, Init init) {
     super(config, layer, path, LoraStart.of(config, layer, path, init));
@@ -78,6 +82,9 @@ public final class AloraLinear extends LoraLinear {
               + " run the whole model, or say the positions with TokenIds.offsets");
       return new long[0];
     }
+    if (referenceRefusals()) {
+      refuse(known);
+    }
     if (training() && known.missing(tokens) > 0) {
       tell(
           known.missing(tokens)
@@ -86,6 +93,39 @@ public final class AloraLinear extends LoraLinear {
     }
     long time = x.dim() == 2 ? 1 : x.numel() / x.size(-1) / x.size(0);
     return known.positions(tokens, x.size(0), time);
+  }
+
+  private void refuse(TokenIds known) {
+    if (known.beams()) {
+      throw new UnsupportedAdapterException(
+          "alora_invocation_tokens %s: the reference has no beam search for such adapters; switch referenceRefusals off to have it"
+              .formatted(tokens));
+    }
+    TokenIds before = awaited;
+    switch (Recompute.run()) {
+      case FIRST -> {
+        if (before != null && !before.sameForward(known)) {
+          throw new UnsupportedAdapterException(
+              "alora_invocation_tokens %s: with gradient checkpointing the reference runs one forward a backward, and this is the second; switch referenceRefusals off to have several"
+                  .formatted(tokens));
+        }
+        awaited = known;
+      }
+      case AGAIN -> awaited = null;
+      case NONE -> {}
+    }
+  }
+
+  @Override
+  public void referenceRefusals(boolean on) {
+    super.referenceRefusals(on);
+    awaited = null;
+  }
+
+  @Override
+  public void train(boolean on) {
+    super.train(on);
+    awaited = on ? awaited : null;
   }
 
   private void tell(String sentence) {

@@ -109,4 +109,9 @@ public final class DoraConvolution extends LoraConvolution {
     norms.close();
     magnitude.close();
   }
+
+  @Override
+  public @Nullable String rowsRefusal() {
+    return referenceRefusals() ? Magnitude.ROWS_REFUSAL : super.rowsRefusal();
+  }
 }

@@ -4,6 +4,7 @@ import espalier.nn.Embedding;
 import espalier.nn.Init;
 import java.util.List;
 import org.bytedeco.pytorch.Tensor;
+import org.jspecify.annotations.Nullable;
 
 /**
  * DoRA on an embedding: the row of token t becomes (m / n) ⊙ (W[t] + s·B·A[:, t]), with m [D] and n
@@ -57,5 +58,10 @@ public final class DoraEmbedding extends LoraEmbedding {
     super.close();
     norms.close();
     magnitude.close();
+  }
+
+  @Override
+  public @Nullable String rowsRefusal() {
+    return referenceRefusals() ? Magnitude.ROWS_REFUSAL : super.rowsRefusal();
   }
 }

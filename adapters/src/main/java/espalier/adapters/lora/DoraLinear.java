@@ -114,4 +114,9 @@ public final class DoraLinear extends LoraLinear {
     norms.close();
     magnitude.close();
   }
+
+  @Override
+  public @Nullable String rowsRefusal() {
+    return referenceRefusals() ? Magnitude.ROWS_REFUSAL : super.rowsRefusal();
+  }
 }

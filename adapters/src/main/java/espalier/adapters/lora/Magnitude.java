@@ -35,6 +35,11 @@ final class Magnitude implements AutoCloseable {
   /** What m is called in files. */
   static final String NAME = "lora_magnitude_vector";
 
+  /** What is said to who wants the reference's refusals. */
+  static final String ROWS_REFUSAL =
+      "the reference gives no rows of a batch to use_dora; switch referenceRefusals off to have"
+          + " them";
+
   /** m / n is kept this far from 0, so that y still tells u where m is 0. */
   private static final double FLOOR = 1e-20;
 

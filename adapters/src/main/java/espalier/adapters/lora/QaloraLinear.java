@@ -90,6 +90,10 @@ public final class QaloraLinear extends LoraLinear {
 
   @Override
   public @Nullable String mergeRefusal() {
+    if (referenceRefusals()) {
+      return "the reference does not merge use_qalora; switch referenceRefusals off to merge it"
+          + " into the zero points";
+    }
     return layer().quantised() instanceof Int4Weight groups && !mergesInto(groups)
         ? "qalora_group_size is %d, which the groups of %d of the quantised base do not divide, so its zero points can not take the update"
             .formatted(group, groups.group())

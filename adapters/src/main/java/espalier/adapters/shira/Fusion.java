@@ -123,7 +123,8 @@ public final class Fusion {
                   "%s has fewer than r·(out + in) entries for r %d, so the reference can not read the fused adapter"
                       .formatted(path, r));
             }
-            Union full = union.filledUp(r);
+            Union filled = union.filledUp(r);
+            Union full = storedTurned(path) ? filled.turned() : filled;
             saved.put(PREFIX + path + "." + ShiraLinear.VALUES, full.values());
             saved.put(PREFIX + path + "." + ShiraLinear.INDICES, full.indices());
           });
@@ -138,12 +139,19 @@ public final class Fusion {
     }
   }
 
+  /** Whether the layer stores its weight turned. */
+  private boolean storedTurned(String path) {
+    Map<String, ShiraLinear> here = Objects.requireNonNull(byPath.get(path));
+    return here.values().iterator().next().layer().transposed();
+  }
+
   private ShiraConfig config(int r) {
     var first = (ShiraConfig) adapters.config(weights.keySet().iterator().next());
     return ShiraConfig.defaults()
         .withHead(first.head())
         .withR(r)
         .withMask(ShiraMask.of(ShiraConfig.FUSED))
+        .withOptions(MaskOptions.defaults().withConv1d(first.options().conv1d()))
         .withTargets(Targets.named(byPath.keySet().toArray(String[]::new)));
   }
 }

@@ -13,11 +13,18 @@ import org.jspecify.annotations.Nullable;
  * @param frequency whole lines of {@code struct}, or null for as many as fit
  * @param compact whether files hold the gaps between entries, one byte each, in the place of rows
  *     and columns: less than half the size, but only for this library to read
+ * @param conv1d whether GPT-2's Conv1D is adapted too, {@code shira_conv1d} in files; rows and
+ *     columns there are those of the matrix as it is stored, [in, out]. Only for this library to
+ *     read
  */
 public record MaskOptions(
-    int calibrationBatches, boolean perLayerSeed, @Nullable Integer frequency, boolean compact) {
+    int calibrationBatches,
+    boolean perLayerSeed,
+    @Nullable Integer frequency,
+    boolean compact,
+    boolean conv1d) {
 
-  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, false);
+  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, false, false);
 
   /** Checks the numbers. */
   public MaskOptions {
@@ -40,21 +47,26 @@ public record MaskOptions(
 
   /** The same with another number of calibration batches. */
   public MaskOptions withCalibrationBatches(int batches) {
-    return new MaskOptions(batches, perLayerSeed, frequency, compact);
+    return new MaskOptions(batches, perLayerSeed, frequency, compact, conv1d);
   }
 
   /** The same with a seed for each layer, or one for all. */
   public MaskOptions withPerLayerSeed(boolean on) {
-    return new MaskOptions(calibrationBatches, on, frequency, compact);
+    return new MaskOptions(calibrationBatches, on, frequency, compact, conv1d);
   }
 
   /** The same with another number of whole lines. */
   public MaskOptions withFrequency(@Nullable Integer lines) {
-    return new MaskOptions(calibrationBatches, perLayerSeed, lines, compact);
+    return new MaskOptions(calibrationBatches, perLayerSeed, lines, compact, conv1d);
   }
 
   /** The same with small files, or with those that the reference reads. */
   public MaskOptions withCompact(boolean on) {
-    return new MaskOptions(calibrationBatches, perLayerSeed, frequency, on);
+    return new MaskOptions(calibrationBatches, perLayerSeed, frequency, on, conv1d);
+  }
+
+  /** The same with GPT-2's Conv1D, or with linear layers alone. */
+  public MaskOptions withConv1d(boolean on) {
+    return new MaskOptions(calibrationBatches, perLayerSeed, frequency, compact, on);
   }
 }

@@ -36,6 +36,12 @@ record SavedEntries(Tensor positions, Tensor values) {
     return ordered(positions, values, in);
   }
 
+  /** The same entries in the transpose of the matrix, which has so many rows and columns. */
+  SavedEntries turned(long rows, long columns) {
+    var turned = Turned.of(positions, values, rows, columns);
+    return new SavedEntries(turned.positions(), turned.values());
+  }
+
   private static Tensor fromGaps(Tensor gaps, long size) {
     if (gaps.scalar_type().intern() != ScalarType.Byte) {
       throw new IllegalArgumentException(

@@ -116,10 +116,13 @@ public record ShiraConfig(
 
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
-    if (!(layer instanceof Linear linear) || linear.transposed()) {
+    if (!(layer instanceof Linear linear) || (linear.transposed() && !options.conv1d())) {
       throw new UnsupportedAdapterException(
-          "%s is a %s but SHiRA adapts Linear only; take it out of target_modules"
-              .formatted(path, layer.typeName()));
+          "%s is a %s but SHiRA adapts Linear only; take it out of target_modules%s"
+              .formatted(
+                  path,
+                  layer.typeName(),
+                  layer instanceof Linear ? ", or set mask_options.shira_conv1d" : ""));
     }
     long count = count(linear, path);
     Support support =

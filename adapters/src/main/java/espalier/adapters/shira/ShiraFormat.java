@@ -63,7 +63,8 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
             fields.integer("calibration_batches", MaskOptions.DEFAULTS.calibrationBatches()),
             fields.flag("per_layer_seed", false),
             fields.integerOrNull("frequency"),
-            fields.flag("compact", false));
+            fields.flag("compact", false),
+            fields.flag("shira_conv1d", false));
     in.finish(fields);
     return options;
   }
@@ -113,6 +114,9 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
     }
     if (options.compact()) {
       nested.put("compact", true);
+    }
+    if (options.conv1d()) {
+      nested.put("shira_conv1d", true);
     }
     out.putNested("mask_options", nested);
   }

@@ -11,6 +11,7 @@ import java.util.Set;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * SHiRA on a linear layer: a small fixed set of entries of the weight is trained, all others stay.
@@ -100,6 +101,9 @@ public final class ShiraLinear extends Adapter {
   }
 
   Map<String, Tensor> saved() {
+    if (layer.transposed()) {
+      return savedAsStored();
+    }
     var saved = new LinkedHashMap<String, Tensor>();
     saved.put(VALUES, values);
     if (compact) {
@@ -108,6 +112,15 @@ public final class ShiraLinear extends Adapter {
       saved.put(INDICES, support.indices());
     }
     return Collections.unmodifiableMap(saved);
+  }
+
+  private Map<String, Tensor> savedAsStored() {
+    var stored = Turned.of(support.positions(), values.detach(), support.out(), support.in());
+    return Map.of(
+        VALUES,
+        stored.values(),
+        compact ? GAPS : INDICES,
+        compact ? Gaps.of(stored.positions()) : Support.indices(stored.positions(), support.out()));
   }
 
   @Override
@@ -128,7 +141,11 @@ public final class ShiraLinear extends Adapter {
   @Override
   public void load(Map<String, Tensor> saved) {
     try (var _ = new PointerScope()) {
-      SavedEntries file = SavedEntries.of(saved, support.out(), support.in());
+      SavedEntries file =
+          layer.transposed()
+              ? SavedEntries.of(saved, support.in(), support.out())
+                  .turned(support.in(), support.out())
+              : SavedEntries.of(saved, support.out(), support.in());
       layer.adapters().changed(this);
       Support before = support;
       support = new Support(before.out(), before.in(), file.positions());
@@ -147,5 +164,13 @@ public final class ShiraLinear extends Adapter {
   public void close() {
     super.close();
     support.close();
+  }
+
+  @Override
+  public @Nullable String conversionRefusal() {
+    return referenceRefusals()
+        ? "the reference does not convert SHIRA; switch referenceRefusals off to convert it with a"
+            + " report of the error"
+        : super.conversionRefusal();
   }
 }

@@ -76,9 +76,14 @@ final class Support implements AutoCloseable {
 
   /** Rows and columns, int32 [2, K]. */
   Tensor indices() {
+    return indices(positions, in);
+  }
+
+  /** Rows and columns of flat positions in a matrix of so many columns, int32 [2, K]. */
+  static Tensor indices(Tensor positions, long columns) {
     var both = new TensorVector();
-    both.push_back(positions.floor_divide(new Scalar(in)));
-    both.push_back(positions.remainder(new Scalar(in)));
+    both.push_back(positions.floor_divide(new Scalar(columns)));
+    both.push_back(positions.remainder(new Scalar(columns)));
     return stack(both, 0).to(ScalarType.Int);
   }
 

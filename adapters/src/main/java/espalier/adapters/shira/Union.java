@@ -76,6 +76,12 @@ record Union(long out, long in, Tensor positions, Tensor values) {
         MaskChoice.joined(values, values.new_zeros(missing)));
   }
 
+  /** The same entries in the transpose of the weight, as a file of a Conv1D has them. */
+  Union turned() {
+    Turned turned = Turned.of(positions, values, out, in);
+    return new Union(in, out, turned.positions(), turned.values());
+  }
+
   /** Rows and columns, int64 [2, K]. */
   Tensor indices() {
     var both = new TensorVector();

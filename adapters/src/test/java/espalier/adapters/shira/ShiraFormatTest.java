@@ -107,7 +107,7 @@ class ShiraFormatTest {
         CONFIG
             .withMask(ShiraMask.Known.STRUCT)
             .withRandomSeed(-123456789012345L)
-            .withOptions(new MaskOptions(3, true, 5, true))
+            .withOptions(new MaskOptions(3, true, 5, true, true))
             .withTargets(Targets.named("q_proj").except("x").onLayers(0).saving("head"));
 
     ShiraConfig read = (ShiraConfig) CATALOG.read(CATALOG.write(config)).config();
@@ -146,7 +146,8 @@ class ShiraFormatTest {
     assertThatThrownBy(() -> CONFIG.create(conv, "h.0.c_attn", Init.blank()))
         .isInstanceOf(UnsupportedAdapterException.class)
         .hasMessage(
-            "h.0.c_attn is a Conv1D but SHiRA adapts Linear only; take it out of target_modules");
+            "h.0.c_attn is a Conv1D but SHiRA adapts Linear only; take it out of target_modules, or"
+                + " set mask_options.shira_conv1d");
     assertThatThrownBy(() -> CONFIG.create(embedding, "wte", Init.blank()))
         .hasMessage(
             "wte is a Embedding but SHiRA adapts Linear only; take it out of target_modules");

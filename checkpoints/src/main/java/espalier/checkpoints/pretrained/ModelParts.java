@@ -119,6 +119,16 @@ record ModelParts(
         : tensor;
   }
 
+  /** Tokens that the checkpoint has; the model has others once its embeddings were resized. */
+  int vocabulary() {
+    Object size = config.get("vocab_size");
+    return size instanceof Number number ? number.intValue() : model.config().vocabulary();
+  }
+
+  ModelParts withTokenizer(Tokenizer other) {
+    return new ModelParts(model, other, config, source, path);
+  }
+
   /** The Python class that the config names, for adapters of models without a task. */
   @Nullable AutoMapping autoMapping() {
     Object architectures = config.get("architectures");
@@ -152,6 +162,9 @@ record ModelParts(
     written.put("dtype", dtypeName(target));
     written.remove("torch_dtype");
     BlockFields.rewrite(written, model.sources());
+    if (vocabulary() != model.config().vocabulary()) {
+      written.put("vocab_size", model.config().vocabulary());
+    }
     try (var _ = espalier.nn.Scope.open()) {
       var weights = CheckpointKeys.of(model);
       if (weights.untied()) {

@@ -6,12 +6,14 @@ import espalier.adapters.Attached;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.ModelSource;
 import espalier.models.Model;
+import espalier.models.NewRows;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.QuantisedWeight;
@@ -37,7 +39,7 @@ import org.jspecify.annotations.Nullable;
 public final class PretrainedModel implements AutoCloseable {
 
   private final String name;
-  private final ModelParts parts;
+  private ModelParts parts;
   private final Adapters adapters;
   private final AdapterCatalog catalog;
 
@@ -144,6 +146,7 @@ public final class PretrainedModel implements AutoCloseable {
         .withEmbeddings(model.inputEmbedding().orElse(null), model.outputHead().orElse(null))
         .withTied(tied)
         .withName(name, null)
+        .withVocabulary(parts.vocabulary())
         .withAutoMapping(parts.autoMapping());
   }
 
@@ -185,6 +188,35 @@ public final class PretrainedModel implements AutoCloseable {
               .formatted(name));
     }
     return tokenizer;
+  }
+
+  /**
+   * Adds tokens to the tokenizer and, where they have no row yet, to the embeddings: for words and
+   * markers that the model is to learn. The former {@link #tokenizer} is closed. Train the new rows
+   * with {@code trainable_token_indices}, and save with {@link SaveEmbeddings#NO} to keep the file
+   * small: loading it needs these tokens added again, with whatever rows.
+   *
+   * @param tokens texts; those that the tokenizer has are passed over
+   * @param special whether decoding can leave them out
+   * @param rows what stands in rows that are added
+   * @return the ids of {@code tokens}, in their order
+   * @throws IllegalStateException if rows are missing and adapters are on the embeddings already;
+   *     nothing is changed
+   */
+  public List<Integer> addTokens(List<String> tokens, boolean special, NewRows rows) {
+    Tokenizer before = tokenizer();
+    Tokenizer after = before.withTokens(tokens, special);
+    try {
+      if (after.vocabularySize() > model().config().vocabulary()) {
+        model().resizeTokenEmbeddings(after.vocabularySize(), rows);
+      }
+    } catch (RuntimeException e) {
+      after.close();
+      throw e;
+    }
+    parts = parts.withTokenizer(after);
+    before.close();
+    return tokens.stream().map(token -> after.id(token).orElseThrow()).toList();
   }
 
   /** The adapters: everything that can be done with them. */
@@ -230,6 +262,11 @@ public final class PretrainedModel implements AutoCloseable {
   /** Saves an adapter as a folder, as trained or converted. */
   public void saveAdapter(String adapter, Path folder, SaveStart start) {
     AdapterFiles.save(adapters, adapter, folder, catalog, start);
+  }
+
+  /** Saves an adapter as a folder, with or without the base's embeddings. */
+  public void saveAdapter(String adapter, Path folder, SaveStart start, SaveEmbeddings embeddings) {
+    AdapterFiles.save(adapters, adapter, folder, catalog, start, embeddings);
   }
 
   /**
