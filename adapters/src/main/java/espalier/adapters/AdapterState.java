@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.function.Function;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -23,19 +24,29 @@ final class AdapterState {
   }
 
   Map<String, Tensor> parameters() {
-    var perAdapter = new LinkedHashMap<String, Map<String, Tensor>>();
+    return ofTrained(AdapterTensors::trained);
+  }
+
+  Map<String, Shard> shards() {
+    return ofTrained(AdapterTensors::shards);
+  }
+
+  private <T> Map<String, T> ofTrained(Function<AdapterTensors, Map<String, T>> what) {
+    var training = new LinkedHashMap<String, AdapterTensors>();
     set.entries()
         .forEach(
             (name, entry) -> {
-              Map<String, Tensor> trained = tensors(entry).trained();
-              if (!trained.isEmpty()) {
-                perAdapter.put(name, trained);
+              AdapterTensors tensors = tensors(entry);
+              if (!tensors.trained().isEmpty()) {
+                training.put(name, tensors);
               }
             });
-    boolean alone = perAdapter.size() == 1;
-    var all = new LinkedHashMap<String, Tensor>();
-    perAdapter.forEach(
-        (name, trained) -> trained.forEach((key, p) -> all.put(alone ? key : name + "/" + key, p)));
+    boolean alone = training.size() == 1;
+    var all = new LinkedHashMap<String, T>();
+    training.forEach(
+        (name, tensors) ->
+            what.apply(tensors)
+                .forEach((key, each) -> all.put(alone ? key : name + "/" + key, each)));
     return Collections.unmodifiableMap(all);
   }
 

@@ -142,6 +142,21 @@ final class AdapterTensors {
     return trained;
   }
 
+  /** How those of {@link #trained} are split over ranks; those that are absent are whole. */
+  Map<String, Shard> shards() {
+    var shards = new LinkedHashMap<String, Shard>();
+    places.forEach((key, place) -> put(shards, key, place.shard()));
+    biasKeys.forEach((path, key) -> put(shards, key, biasShard(path)));
+    shards.keySet().retainAll(trained().keySet());
+    return shards;
+  }
+
+  private static void put(Map<String, Shard> shards, String key, @Nullable Shard shard) {
+    if (shard != null) {
+      shards.put(PREFIX + key, shard);
+    }
+  }
+
   /** What a set of saved tensors would do. */
   static final class Fit {
     final Map<String, Map<String, Tensor>> byLayer = new LinkedHashMap<>(); // path, name

@@ -6,6 +6,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Collective;
 import espalier.nn.Layer;
+import espalier.nn.Shard;
 import java.util.ArrayList;
 import java.util.Collection;
 import java.util.EnumSet;
@@ -555,6 +556,14 @@ public final class Adapters {
    */
   public Map<String, Tensor> parameters() {
     return tensors.parameters();
+  }
+
+  /**
+   * How tensors of {@link #parameters} are split over the ranks that compute the model, by their
+   * key there. Those that are absent are whole on each rank.
+   */
+  public Map<String, Shard> shards() {
+    return tensors.shards();
   }
 
   /**

@@ -126,7 +126,7 @@ final class Attaching implements AutoCloseable {
   private Adapter create(String path, Adaptable layer, InitSource init) {
     try (var _ = new PointerScope()) {
       Ranks.require(config, layer, path);
-      Adapter leader = leader(path);
+      Adapter leader = leader(path, layer);
       if (leader != null) {
         String leaderPath = Objects.requireNonNull(resolution.leaders().get(path));
         return config.follow(leader, leaderPath, layer, path);
@@ -141,7 +141,7 @@ final class Attaching implements AutoCloseable {
   }
 
   private SavedModule whole(String path, Adaptable layer) {
-    return leader(path) instanceof SavedModule leader
+    return leader(path, layer) instanceof SavedModule leader
         ? new FollowingModule(layer, leader)
         : empty(path, SavedModule.of(layer));
   }
@@ -163,7 +163,8 @@ final class Attaching implements AutoCloseable {
   }
 
   private TokenAdapter rows(String path, Adaptable layer) {
-    if (leader(path) instanceof TokenAdapter leader) {
+    Ranks.requireRows(layer, path);
+    if (leader(path, layer) instanceof TokenAdapter leader) {
       return new FollowingTokens(layer, leader);
     }
     var adapter = TokenAdapter.of(layer, Objects.requireNonNull(resolution.tokens().get(path)));
@@ -171,9 +172,14 @@ final class Attaching implements AutoCloseable {
     return empty(path, adapter);
   }
 
-  private @Nullable Adapter leader(String path) {
-    String leader = resolution.leaders().get(path);
-    return leader == null ? null : Objects.requireNonNull(made.get(leader));
+  private @Nullable Adapter leader(String path, Adaptable layer) {
+    String leaderPath = resolution.leaders().get(path);
+    if (leaderPath == null) {
+      return null;
+    }
+    Adapter leader = Objects.requireNonNull(made.get(leaderPath));
+    Ranks.requireTie(layer, path, leader);
+    return leader;
   }
 
   /** Makes the adapter of one layer again, with other first values, and those that follow it. */

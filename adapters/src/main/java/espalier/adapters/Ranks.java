@@ -5,6 +5,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Partition;
 import espalier.nn.Shard;
 import java.util.LinkedHashMap;
+import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -15,13 +16,49 @@ final class Ranks {
 
   /** Refuses a method that does not exist for layers of which a rank has a part only. */
   static void require(AdapterConfig config, Adaptable layer, String path) {
-    Partition partition = layer.partition();
-    if (partition != null && partition.splits() && !config.knowsShards()) {
-      throw new UnsupportedAdapterException(
-          "%s is split %s over %d ranks, where %s does not exist; use LORA, or take the layer out of the targets or of the plan"
-              .formatted(
-                  path, partition.style().planName(), partition.ranks().size(), config.peftType()));
+    if (splits(layer) && !config.knowsShards()) {
+      throw refuse(
+          layer,
+          path,
+          config.peftType(),
+          "use LORA, or take the layer out of the targets or of the plan");
     }
+  }
+
+  /** Refuses rows of single tokens on such a layer, of which another rank may have them. */
+  static void requireRows(Adaptable layer, String path) {
+    if (splits(layer)) {
+      throw refuse(
+          layer,
+          path,
+          "trainable_token_indices",
+          "take the layer out of the plan, or leave the tokens out");
+    }
+  }
+
+  /** Refuses a layer that shares what another one trains where a rank has a part of either. */
+  static void requireTie(Adaptable layer, String path, Adapter leader) {
+    Adaptable split = splits(layer) ? layer : leader.layer();
+    if (splits(split)) {
+      throw refuse(
+          split,
+          path,
+          "ensure_weight_tying",
+          "set it to false, or take the layers that share a weight out of the plan");
+    }
+  }
+
+  private static boolean splits(Adaptable layer) {
+    Partition partition = layer.partition();
+    return partition != null && partition.splits();
+  }
+
+  private static UnsupportedAdapterException refuse(
+      Adaptable layer, String path, String what, String way) {
+    Partition partition = Objects.requireNonNull(layer.partition());
+    return new UnsupportedAdapterException(
+        "%s is split %s over %d ranks, where %s does not exist; %s"
+            .formatted(path, partition.style().planName(), partition.ranks().size(), what, way));
   }
 
   /** Gives what each rank has all of the values of rank 0, whatever each of them drew. */

@@ -5,6 +5,8 @@ import static org.bytedeco.pytorch.global.torch.zeros;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * Ranks that compute one model together, as one of them sees it. Every rank must call the same
@@ -72,6 +74,28 @@ public interface Collective extends AutoCloseable {
       sum(missing);
       return missing.item_float() == 0;
     }
+  }
+
+  /** The sum of a number over the ranks, the same bits on each of them. */
+  default double sum(double here) {
+    try (var _ = new PointerScope()) {
+      Tensor all = number(here);
+      sum(all);
+      return all.item_double();
+    }
+  }
+
+  /** Rank 0's number, whatever the others have. */
+  default double agreed(double here) {
+    try (var _ = new PointerScope()) {
+      Tensor first = number(here);
+      broadcast(first);
+      return first.item_double();
+    }
+  }
+
+  private static Tensor number(double value) {
+    return zeros(new long[] {1}, new TensorOptions(ScalarType.Double)).fill_(new Scalar(value));
   }
 
   /** Leaves the others; their next operation fails. */

@@ -4,7 +4,9 @@ import espalier.adapters.Adapters;
 import espalier.models.Model;
 import espalier.models.ModelInputs;
 import espalier.models.Task;
+import espalier.nn.Collective;
 import espalier.nn.Linear;
+import espalier.nn.Shard;
 import espalier.training.Batch;
 import espalier.training.CausalLoss;
 import espalier.training.Trainee;
@@ -80,6 +82,16 @@ public final class CausalTrainee implements Trainee {
   @Override
   public Map<String, Tensor> parameters() {
     return adapters.parameters();
+  }
+
+  @Override
+  public @Nullable Collective ranks() {
+    return adapters.ranks();
+  }
+
+  @Override
+  public Map<String, Shard> shards() {
+    return adapters.shards();
   }
 
   @Override

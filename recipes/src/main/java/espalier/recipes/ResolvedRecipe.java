@@ -68,6 +68,9 @@ final class ResolvedRecipe {
           .put("min_delta", stopping.minDelta());
     }
     t.put("threads", training.threads());
+    if (training.tensorParallel() > 1) {
+      t.put("tensor_parallel", training.tensorParallel());
+    }
     out.put("output", recipe.output());
     return out;
   }

@@ -9,6 +9,7 @@ import espalier.checkpoints.SafetensorsFile;
 import espalier.checkpoints.SafetensorsWriter;
 import espalier.checkpoints.TensorFile;
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Collective;
 import espalier.nn.Scope;
 import espalier.training.Optimizer;
 import espalier.training.TrainingState;
@@ -41,9 +42,30 @@ final class RunFolder {
   private static final String OPTIMIZER = "optimizer.safetensors";
 
   private final Path folder;
+  private final @Nullable Collective ranks;
 
+  /** The folder of a run that this process does alone. */
   RunFolder(Path folder) {
+    this(folder, null);
+  }
+
+  /**
+   * The folder of a run.
+   *
+   * @param ranks those who compute the model together, of whom rank 0 writes; or null
+   */
+  RunFolder(Path folder, @Nullable Collective ranks) {
     this.folder = folder;
+    this.ranks = ranks;
+  }
+
+  /** Has one process do something, while the others, if there are any, wait for it. */
+  void once(Runnable body) {
+    if (ranks == null) {
+      body.run();
+    } else {
+      ranks.first(body);
+    }
   }
 
   /** Makes the folder, if it is not there yet. */
@@ -98,6 +120,7 @@ final class RunFolder {
     return newest == null ? null : newest.getValue();
   }
 
+  /** Writes a checkpoint, the same one however many ranks there are. */
   void save(
       PretrainedModel model,
       String adapter,
@@ -106,19 +129,28 @@ final class RunFolder {
       int examples) {
     Path target = checkpoints().resolve(PREFIX + state.step());
     Path part = checkpoints().resolve("." + PREFIX + state.step() + ".part");
-    delete(part);
+    once(() -> delete(part));
     model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
     try (var _ = Scope.open()) {
-      SafetensorsWriter.write(part.resolve(OPTIMIZER), optimizer.state());
+      Map<String, Tensor> remembered =
+          OptimizerParts.whole(optimizer.state(), model.adapters().shards());
+      once(
+          () -> {
+            SafetensorsWriter.write(part.resolve(OPTIMIZER), remembered);
+            AtomicFiles.write(part.resolve(STATE), json(state, examples).toPrettyString() + "\n");
+            delete(target);
+            move(part, target);
+          });
     }
+  }
+
+  private static ObjectNode json(TrainingState state, int examples) {
     ObjectNode json = JsonMapper.shared().createObjectNode();
     json.put("step", state.step());
     json.put("best_loss", Double.toString(state.bestLoss()));
     json.put("evaluations_without_gain", state.withoutGain());
     json.put("examples", examples);
-    AtomicFiles.write(part.resolve(STATE), json.toPrettyString() + "\n");
-    delete(target);
-    move(part, target);
+    return json;
   }
 
   private static void move(Path from, Path to) {
@@ -131,6 +163,10 @@ final class RunFolder {
 
   /** Deletes all but the newest checkpoints; 0 keeps all. */
   void keep(int newest) {
+    once(() -> deleteOlder(newest));
+  }
+
+  private void deleteOlder(int newest) {
     NavigableMap<Integer, Path> steps = steps();
     while (newest > 0 && steps.size() > newest) {
       Path oldest = steps.pollFirstEntry().getValue();
@@ -168,7 +204,7 @@ final class RunFolder {
           .adapters()
           .setState(
               adapter, tensors(saved), LoadOptions.defaults().withTrainable(true).withStrict(true));
-      optimizer.restore(tensors(remembered));
+      optimizer.restore(OptimizerParts.parts(tensors(remembered), model.adapters().shards()));
     }
     return new TrainingState(
         json.path("step").asInt(),
@@ -197,8 +233,12 @@ final class RunFolder {
   /** Keeps the adapter as it is now as the best so far. */
   void best(PretrainedModel model, String adapter) {
     Path part = checkpoints().resolve(".best.part");
-    delete(part);
+    once(() -> delete(part));
     model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
+    once(() -> becomesBest(part));
+  }
+
+  private void becomesBest(Path part) {
     Path best = best();
     Path old = checkpoints().resolve(".best.old");
     delete(old);

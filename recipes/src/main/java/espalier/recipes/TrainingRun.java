@@ -10,6 +10,7 @@ import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AtomicFiles;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Collective;
 import espalier.nn.Native;
 import espalier.text.Example;
 import espalier.text.ExampleEncoder;
@@ -45,6 +46,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.function.Consumer;
+import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.node.ObjectNode;
 
 /**
@@ -69,6 +71,7 @@ public final class TrainingRun implements AutoCloseable {
   private final Encoded train;
   private final List<Example> evaluation;
   private final CausalTrainee trainee;
+  private final @Nullable Collective ranks;
   private List<Sample> samples = List.of();
 
   private TrainingRun(
@@ -76,13 +79,15 @@ public final class TrainingRun implements AutoCloseable {
       PretrainedModel model,
       RunListener listener,
       Encoded train,
-      List<Example> evaluation) {
+      List<Example> evaluation,
+      @Nullable Collective ranks) {
     this.recipe = recipe;
     this.model = model;
     this.listener = listener;
     this.train = train;
     this.evaluation = evaluation;
-    this.folder = new RunFolder(recipe.outputFolder());
+    this.ranks = ranks;
+    this.folder = new RunFolder(recipe.outputFolder(), ranks);
     this.trainee = new CausalTrainee(model.model(), model.adapters());
   }
 
@@ -93,6 +98,31 @@ public final class TrainingRun implements AutoCloseable {
    * @param progress told, line by line, what is fetched
    */
   public static TrainingRun open(Recipe recipe, RunListener listener, Consumer<String> progress) {
+    return open(recipe, listener, progress, null);
+  }
+
+  /**
+   * The same as one of the ranks that compute the model together, as {@code
+   * training.tensor_parallel} says. All of them open the same recipe and train; rank 0 alone writes
+   * and tells.
+   *
+   * @param listener told what the run does, on rank 0
+   * @param progress told, line by line, what is fetched, on rank 0
+   * @param ranks who they are, and which of them this process is; or null for one that is alone
+   * @throws RecipeException if they are not as many as the recipe says
+   * @throws espalier.adapters.UnsupportedAdapterException if something of the recipe does not exist
+   *     for layers that are split
+   */
+  public static TrainingRun open(
+      Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
+    RecipeRanks.require(recipe, ranks);
+    return RecipeRanks.leads(ranks)
+        ? opened(recipe, listener, progress, ranks)
+        : opened(recipe, RecipeRanks.heard(listener, ranks), _ -> {}, ranks);
+  }
+
+  private static TrainingRun opened(
+      Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
     // Data first: it is quick to read, and most mistakes are there.
     var data = recipe.data();
     DataFormat format = data.format() == null ? null : DataFormat.of(data.format());
@@ -101,8 +131,9 @@ public final class TrainingRun implements AutoCloseable {
         data.eval().isEmpty()
             ? heldOut(rows, data.evalFraction())
             : Dataset.read(data.eval(), format);
-    if (recipe.training().threads() > 0) {
-      Native.threads(recipe.training().threads());
+    int threads = RecipeRanks.threads(recipe, ranks);
+    if (threads > 0) {
+      Native.threads(threads);
     }
     PretrainedModel model =
         PretrainedModel.load(
@@ -122,8 +153,11 @@ public final class TrainingRun implements AutoCloseable {
           evaluationRows.isEmpty()
               ? List.of()
               : Examples.encode(evaluationRows, encoder, longest, policy).examples();
-      attach(recipe, model, train.examples(), listener, progress);
-      return new TrainingRun(recipe, model, listener, train, evaluation);
+      if (ranks != null) {
+        RecipeRanks.split(model.model(), recipe, ranks);
+      }
+      attach(recipe, model, train.examples(), listener, progress, ranks);
+      return new TrainingRun(recipe, model, listener, train, evaluation, ranks);
     } catch (RuntimeException e) {
       model.close();
       throw e;
@@ -159,7 +193,8 @@ public final class TrainingRun implements AutoCloseable {
       PretrainedModel model,
       List<Example> examples,
       RunListener listener,
-      Consumer<String> progress) {
+      Consumer<String> progress,
+      @Nullable Collective ranks) {
     String from = recipe.from();
     if (from != null) {
       model
@@ -179,9 +214,10 @@ public final class TrainingRun implements AutoCloseable {
               .formatted(first, read.config().peftType(), Nearest.of(first, names)));
     }
     read.warnings().forEach(listener::message);
+    RecipeRanks.requireWithoutData(read.config(), recipe, ranks);
     Attached attached =
         DataStart.needed(read.config())
-            ? DataStart.again(model, recipe, new RunFolder(recipe.outputFolder()))
+            ? DataStart.again(model, recipe, new RunFolder(recipe.outputFolder(), ranks))
                 .orElseGet(
                     () -> lookAndAttach(recipe, model, read.config(), examples, listener, progress))
             : model.attach(ADAPTER, read.config(), recipe.training().seed());
@@ -274,9 +310,11 @@ public final class TrainingRun implements AutoCloseable {
             settings.saveEvery(),
             settings.earlyStopping(),
             settings.seed());
-    claim(resume);
+    folder.once(() -> claim(resume));
     try (Optimizer optimizer = optimizer()) {
-      report(optimizer.groups());
+      if (RecipeRanks.leads(ranks)) {
+        report(optimizer.groups());
+      }
       int examples = train.examples().size();
       TrainingState start =
           resume ? folder.resume(model, ADAPTER, optimizer, examples) : TrainingState.START;
@@ -292,6 +330,9 @@ public final class TrainingRun implements AutoCloseable {
       Optimizer optimizer,
       TrainingState start,
       int examples) {
+    if (!RecipeRanks.leads(ranks)) {
+      return loop(plan, config, optimizer, listener, examples).run(start);
+    }
     Path metrics = folder.file("metrics.jsonl");
     boolean fresh = start.step() == 0;
     try (RunLog log = fresh ? RunLog.create(metrics) : RunLog.resume(metrics, start.step());
@@ -299,35 +340,39 @@ public final class TrainingRun implements AutoCloseable {
             fresh
                 ? TensorBoardWriter.create(folder.path())
                 : TensorBoardWriter.resume(folder.path(), start.step())) {
-      var loop =
-          new TrainingLoop(
-              trainee,
-              optimizer,
-              recipe.training().maxGradNorm(),
-              plan,
-              evaluation,
-              config,
-              RunListener.all(List.of(log, board, listener)),
-              new TrainingLoop.Checkpoints() {
-                @Override
-                public void save(TrainingState state) {
-                  folder.save(model, ADAPTER, optimizer, state, examples);
-                  folder.keep(recipe.training().keep());
-                  listener.saved(folder.path());
-                }
-
-                @Override
-                public void best(TrainingState state) {
-                  if (recipe.training().earlyStopping() != null) {
-                    folder.best(model, ADAPTER);
-                  }
-                }
-              });
-      return loop.run(start);
+      RunListener all = RunListener.all(List.of(log, board, listener));
+      return loop(plan, config, optimizer, all, examples).run(start);
     } catch (IOException e) {
       throw new CheckpointException(
           "the run's record in %s can not be written: %s".formatted(folder.path(), e), e);
     }
+  }
+
+  private TrainingLoop loop(
+      BatchPlan plan, TrainingConfig config, Optimizer optimizer, RunListener told, int examples) {
+    return new TrainingLoop(
+        trainee,
+        optimizer,
+        recipe.training().maxGradNorm(),
+        plan,
+        evaluation,
+        config,
+        told,
+        new TrainingLoop.Checkpoints() {
+          @Override
+          public void save(TrainingState state) {
+            folder.save(model, ADAPTER, optimizer, state, examples);
+            folder.keep(recipe.training().keep());
+            listener.saved(folder.path());
+          }
+
+          @Override
+          public void best(TrainingState state) {
+            if (recipe.training().earlyStopping() != null) {
+              folder.best(model, ADAPTER);
+            }
+          }
+        });
   }
 
   private void claim(boolean resume) {
@@ -367,13 +412,17 @@ public final class TrainingRun implements AutoCloseable {
       folder.restoreBest(model, ADAPTER);
     }
     model.saveAdapter(ADAPTER, folder.path());
+    folder.once(() -> page(end));
+    listener.saved(folder.path());
+  }
+
+  private void page(TrainingState end) {
     try {
       report(end);
     } catch (IOException e) {
       throw new CheckpointException(
           "the run's page in %s can not be written: %s".formatted(folder.path(), e), e);
     }
-    listener.saved(folder.path());
   }
 
   /** Writes the picture, the page and the model card again, such as after samples were added. */

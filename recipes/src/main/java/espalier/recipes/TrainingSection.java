@@ -25,7 +25,9 @@ import tools.jackson.databind.node.JsonNodeFactory;
  * @param saveEvery steps between checkpoints; 0 for the last one only
  * @param keep checkpoints that are kept, the newest; 0 for all
  * @param earlyStopping when to end early, or null
- * @param threads of libtorch; 0 for one a core
+ * @param threads of libtorch; 0 for one a core, which ranks share out
+ * @param tensorParallel processes of this machine that compute the model together, each with a part
+ *     of the large layers; 1 for one process that has all
  */
 public record TrainingSection(
     @Doc("Passes over the data, where steps is left out") double epochs,
@@ -45,7 +47,9 @@ public record TrainingSection(
     @Doc("Steps between checkpoints; 0 for the last one only") int saveEvery,
     @Doc("Checkpoints that are kept, the newest; 0 for all") int keep,
     @Doc("End when the evaluation loss no longer falls") @Nullable EarlyStopping earlyStopping,
-    @Doc("Threads of libtorch; 0 for one a core") int threads) {
+    @Doc("Threads of libtorch; 0 for one a core") int threads,
+    @Doc("Processes that compute the model together, each with a part of its large layers")
+        int tensorParallel) {
 
   /** Checks what the schema can not. */
   public TrainingSection {
@@ -68,6 +72,11 @@ public record TrainingSection(
       throw new RecipeException(
           "training.keep is %d and threads is %d but neither may be negative"
               .formatted(keep, threads));
+    }
+    if (tensorParallel < 1) {
+      throw new RecipeException(
+          "training.tensor_parallel is %d but must be 1 or more; 1 keeps the model in one process"
+              .formatted(tensorParallel));
     }
   }
 
@@ -92,7 +101,8 @@ public record TrainingSection(
         in.has("early_stopping")
             ? new EarlyStopping(stopping.integer("patience", 3), stopping.number("min_delta", 0))
             : null,
-        in.integer("threads", 0));
+        in.integer("threads", 0),
+        in.integer("tensor_parallel", 1));
   }
 
   /** What a recipe without a training section has. */

@@ -1,5 +1,7 @@
 package espalier.training;
 
+import espalier.nn.Collective;
+import espalier.nn.Shard;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
@@ -29,6 +31,19 @@ public interface Trainee {
 
   /** The trained parameters by the name under which their optimizer state is kept, in order. */
   Map<String, Tensor> parameters();
+
+  /** Those who compute the model together, or null where this process does it alone. */
+  default @Nullable Collective ranks() {
+    return null;
+  }
+
+  /**
+   * How trained parameters are split over the ranks, by the names of {@link #parameters}. Those
+   * that are absent are whole on each rank, with the same values and gradients.
+   */
+  default Map<String, Shard> shards() {
+    return Map.of();
+  }
 
   /** Switches dropout and the like on or off. */
   void train(boolean on);

@@ -2,12 +2,18 @@ package espalier.training;
 
 import static org.bytedeco.pytorch.global.torch.clip_grad_norm_;
 
+import espalier.nn.Collective;
 import espalier.nn.Scope;
+import java.util.Collections;
+import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
+import org.jspecify.annotations.Nullable;
 
 /** Takes optimizer steps: forward and backward of each micro-batch, clip, update. */
 public final class Trainer {
@@ -15,7 +21,9 @@ public final class Trainer {
   private final Trainee model;
   private final Optimizer optimizer;
   private final double maxGradNorm;
-  private final List<Tensor> parameters;
+  private final Map<String, Tensor> parameters;
+  private final @Nullable Collective ranks;
+  private final Set<String> split; // parameters of which each rank has a part
 
   /**
    * A trainer of the parameters that the model has now.
@@ -31,7 +39,9 @@ public final class Trainer {
     this.model = model;
     this.optimizer = optimizer;
     this.maxGradNorm = maxGradNorm;
-    parameters = List.copyOf(model.parameters().values());
+    ranks = model.ranks();
+    split = Set.copyOf(model.shards().keySet());
+    parameters = Collections.unmodifiableMap(new LinkedHashMap<>(model.parameters()));
   }
 
   /**
@@ -97,9 +107,12 @@ public final class Trainer {
   }
 
   private double clip() {
+    if (ranks != null) {
+      return RanksClip.clip(parameters, split, ranks, maxGradNorm);
+    }
     try (var _ = new PointerScope()) {
       var withGradient = new TensorVector();
-      for (Tensor p : parameters) {
+      for (Tensor p : parameters.values()) {
         if (p.grad().defined()) {
           withGradient.push_back(p);
         }
@@ -114,7 +127,7 @@ public final class Trainer {
   }
 
   private void clearGradients() {
-    for (Tensor p : parameters) {
+    for (Tensor p : parameters.values()) {
       p.mutable_grad().reset();
     }
   }

@@ -1,5 +1,6 @@
 package espalier.training;
 
+import espalier.nn.Collective;
 import espalier.nn.RandomState;
 import espalier.text.Example;
 import java.util.ArrayList;
@@ -161,8 +162,13 @@ public final class TrainingLoop {
         tokens += batch.tokens();
       }
     }
-    return new EvalMetrics(
-        step, loss / Math.max(1, tokens), correct / (double) Math.max(1, tokens), tokens);
+    double mean = loss / Math.max(1, tokens);
+    double right = correct / (double) Math.max(1, tokens);
+    Collective ranks = model.ranks();
+    return ranks == null
+        ? new EvalMetrics(step, mean, right, tokens)
+        // Ranks that stopped early by numbers of their own would leave the others waiting.
+        : new EvalMetrics(step, ranks.agreed(mean), ranks.agreed(right), tokens);
   }
 
   // About two thousand tokens at a time: enough for full speed, little enough for memory.

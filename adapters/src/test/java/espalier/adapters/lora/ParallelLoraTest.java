@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterFormat;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
@@ -16,8 +17,10 @@ import espalier.adapters.NotFiniteException;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
 import espalier.adapters.Targets;
+import espalier.adapters.TokenRows;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
+import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.hira.HiraConfig;
 import espalier.nn.Adapter;
 import espalier.nn.Collective;
@@ -195,6 +198,7 @@ class ParallelLoraTest {
     return Stream.of(
             Arguments.of("plain", config().build(), PLAN, false),
             Arguments.of("transposed", config().build(), PLAN, true),
+            Arguments.of("rsLoRA", config().rslora(true).alpha(3).build(), PLAN, false),
             Arguments.of(
                 "with a bias",
                 config().loraBias(true).targets(Targets.named("up", "down", "head")).build(),
@@ -510,6 +514,66 @@ class ParallelLoraTest {
         unsupported,
         "velora");
     assertRefused(PLAN, true, megatron(c -> c.targets(up)), unsupported, "stored as [in, out]");
+  }
+
+  static Stream<AdapterConfig> otherMethods() {
+    var blank = JsonNodeFactory.instance.objectNode().put("target_modules", "up").put("r", 4);
+    return AdapterCatalog.standard().formats().stream()
+        .map(AdapterFormat::peftType)
+        .filter(type -> !type.equals("LORA"))
+        .map(type -> AdapterCatalog.standard().read(blank.deepCopy().put("peft_type", type)))
+        .map(AdapterCatalog.Read::config);
+  }
+
+  @ParameterizedTest
+  @MethodSource("otherMethods")
+  void every_other_method_is_refused_by_name(AdapterConfig config) {
+    assertRefused(
+        PLAN,
+        false,
+        config,
+        UnsupportedAdapterException.class,
+        "up is split colwise over 2 ranks, where %s does not exist; use LORA, or take"
+            .formatted(config.peftType()));
+  }
+
+  static Stream<LoraVariant> otherVariants() {
+    return Stream.of(
+        new LoraVariant.Dora(),
+        new LoraVariant.Velora(2, 1, "random"),
+        new LoraVariant.Alora(List.of(3)),
+        new LoraVariant.Monteclora(2, false, 1, 1, 1, 1),
+        new LoraVariant.Kasa(1, 1),
+        new LoraVariant.Qalora(false));
+  }
+
+  @ParameterizedTest
+  @MethodSource("otherVariants")
+  void every_other_variant_is_refused_by_its_field(LoraVariant variant) {
+    for (String layer : List.of("up", "down")) {
+      assertRefused(
+          PLAN,
+          false,
+          config()
+              .init(new LoraInit.Uniform())
+              .variant(variant)
+              .targets(Targets.named(layer))
+              .build(),
+          UnsupportedAdapterException.class,
+          "where %s does not exist; leave it or the layer out".formatted(variant.field()));
+    }
+  }
+
+  @Test
+  void rows_of_tokens_are_refused_on_split_layers() {
+    Targets up = Targets.named("up");
+    assertRefused(
+        PLAN,
+        false,
+        config().targets(up).tokens(new TokenRows.OfInput(List.of(1, 3))).build(),
+        UnsupportedAdapterException.class,
+        "embed is split embedding_rowwise over 2 ranks, where trainable_token_indices does not"
+            + " exist; take the layer out of the plan");
   }
 
   @Test

@@ -33,6 +33,7 @@ public final class GlooCollective implements Collective {
   private final ProcessGroupGloo group;
   private final int rank;
   private final int size;
+  private volatile boolean failed;
 
   private GlooCollective(
       Supplier<Store> place, String address, int rank, int size, Duration patience) {
@@ -151,7 +152,20 @@ public final class GlooCollective implements Collective {
   }
 
   private void await(String what, Supplier<Work> operation) {
-    Native.call("%s of rank %d".formatted(what, rank), () -> operation.get()._wait());
+    try {
+      Native.call("%s of rank %d".formatted(what, rank), () -> operation.get()._wait());
+    } catch (RuntimeException e) {
+      failed = true;
+      throw e;
+    }
+  }
+
+  /**
+   * Whether an operation failed because another rank has gone or did not come in time. What this
+   * rank does next can only fail too, and the cause lies elsewhere.
+   */
+  public boolean failed() {
+    return failed;
   }
 
   @Override

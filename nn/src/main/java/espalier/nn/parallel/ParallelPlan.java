@@ -7,6 +7,7 @@ import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.ParallelStyle;
 import espalier.nn.Partition;
+import espalier.nn.QuantisedWeight;
 import espalier.nn.Shard;
 import java.util.Arrays;
 import java.util.Collections;
@@ -122,6 +123,12 @@ public record ParallelPlan(Map<String, ParallelStyle> styles) {
       throw new IllegalArgumentException(
           "%s has a bias, which %s does not know; take it out of the plan"
               .formatted(path, style.planName()));
+    }
+    QuantisedWeight codes = layer instanceof Linear linear ? linear.quantised() : null;
+    if (style.splits() && codes != null) {
+      throw new IllegalArgumentException(
+          "%s is quantised as %s, of which a rank can not keep a part; load the model unquantised, or take the layer out of the plan"
+              .formatted(path, codes.format()));
     }
     Shard shard = partition.weight();
     if (shard != null && !shard.splits(layer.weight())) {
