@@ -17,6 +17,7 @@ import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.PointerScope;
@@ -245,7 +246,7 @@ public final class Adapters {
    * @throws AdapterException if two of them have a copy of the same layer
    */
   public List<String> setActive(List<String> names, boolean inferenceMode) {
-    return AdapterSet.told(activation.activate(names, inferenceMode));
+    return changed(() -> AdapterSet.told(activation.activate(names, inferenceMode)));
   }
 
   /** Switches the gradients of adapters on or off without activating them. */
@@ -293,7 +294,7 @@ public final class Adapters {
    * @throws IllegalStateException if it is merged
    */
   public List<String> delete(String name) {
-    return AdapterSet.told(activation.delete(name));
+    return changed(() -> AdapterSet.told(activation.delete(name)));
   }
 
   // ---- merging
@@ -329,7 +330,7 @@ public final class Adapters {
     var together = new ArrayList<>(merged());
     together.addAll(names);
     activation.requireOneOwner(together);
-    return merging.merge(names, options);
+    return changed(() -> merging.merge(names, options));
   }
 
   /**
@@ -339,7 +340,11 @@ public final class Adapters {
    */
   public List<String> unmerge() {
     boolean nothing = merged().isEmpty();
-    set.unmerge();
+    changed(
+        () -> {
+          set.unmerge();
+          return true;
+        });
     return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
   }
 
@@ -356,9 +361,12 @@ public final class Adapters {
   public MergeResult switchTo(List<String> names, boolean safe) {
     set.requireAll(names);
     activation.requireOneOwner(names);
-    MergeResult result = merging.switchTo(names, safe);
-    activation.activateMerged(names);
-    return result;
+    return changed(
+        () -> {
+          MergeResult result = merging.switchTo(names, safe);
+          activation.activateMerged(names);
+          return result;
+        });
   }
 
   /** Merges the active adapters, makes the result the model's own, and drops all adapters. */
@@ -373,9 +381,12 @@ public final class Adapters {
 
   /** Merges adapters, makes the result the model's own, and drops all adapters. */
   public MergeResult mergeAndUnload(List<String> names, MergeOptions options) {
-    MergeResult result = merge(names, options);
-    merging.settle();
-    return result;
+    return changed(
+        () -> {
+          MergeResult result = merge(names, options);
+          merging.settle();
+          return result;
+        });
   }
 
   /**
@@ -384,7 +395,14 @@ public final class Adapters {
    * @return warnings
    */
   public List<String> unload() {
-    return merging.unload();
+    return changed(merging::unload);
+  }
+
+  /** Makes a change while no forward pass is under way; see {@link #steady}. */
+  private <T> T changed(Supplier<T> change) {
+    var result = new AtomicReference<T>();
+    set.lock().change(() -> result.set(change.get()));
+    return result.get();
   }
 
   // ---- swapping in place

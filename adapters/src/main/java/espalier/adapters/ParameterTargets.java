@@ -1,6 +1,7 @@
 package espalier.adapters;
 
 import espalier.nn.Layer;
+import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -15,6 +16,8 @@ final class ParameterTargets {
    *
    * @param layers all layers but those that are parameters in a stack
    * @param stacked parameters in a stack, by path
+   * @return paths of stacked parameters, and of linear layers whose weight is named: LoRA on the
+   *     weight is LoRA on the layer, in numbers and in the file
    * @throws UnsupportedAdapterException if a name is another parameter's
    */
   static List<String> find(
@@ -39,7 +42,12 @@ final class ParameterTargets {
                 .forEach(
                     parameter -> {
                       String full = Layer.join(path, parameter);
-                      if (names.stream().anyMatch(name -> Modules.endsWith(full, name))) {
+                      if (names.stream().noneMatch(name -> Modules.endsWith(full, name))) {
+                        return;
+                      }
+                      if (layer.getClass() == Linear.class && parameter.equals("weight")) {
+                        found.add(path);
+                      } else {
                         throw new UnsupportedAdapterException(
                             "target_parameters has %s, which is a parameter of a %s; name %s in target_modules instead"
                                 .formatted(full, layer.typeName(), path));

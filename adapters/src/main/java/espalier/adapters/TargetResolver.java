@@ -66,6 +66,13 @@ final class TargetResolver {
     if (modules.isEmpty() && parameters.isEmpty()) {
       throw nothing(chosen, wanted);
     }
+    for (String path : parameters) {
+      if (modules.contains(path)) {
+        throw new UnsupportedAdapterException(
+            "%s is named by target_modules and its weight by target_parameters; leave one of the two out"
+                .formatted(path));
+      }
+    }
     warnAboutUnused(chosen, modules, parameters);
     Map<String, List<Integer>> tokens =
         new TokenTargets(layers, tying, this::nearest).of(config.tokens(), facts.inputEmbedding());

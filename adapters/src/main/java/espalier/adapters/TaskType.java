@@ -20,7 +20,7 @@ public enum TaskType {
   /** Names of the layers that are new for this task and are therefore trained and saved whole. */
   public List<String> heads() {
     return switch (this) {
-      case SEQ_CLS, TOKEN_CLS -> List.of("classifier", "score");
+      case SEQ_CLS, TOKEN_CLS -> List.of("classifier", "score", "pre_classifier");
       case QUESTION_ANS -> List.of("qa_outputs");
       case SEQ_2_SEQ_LM, CAUSAL_LM, FEATURE_EXTRACTION -> List.of();
     };

@@ -9,6 +9,7 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
+import espalier.adapters.shira.ShiraConfig;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Convolution;
@@ -21,6 +22,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.junit.jupiter.api.AfterEach;
@@ -319,6 +322,73 @@ class HotSwapTest {
       reader.join();
 
       assertThat(mixed).hasValue(0);
+    }
+  }
+
+  @Test
+  void passes_beside_a_switch_in_place_see_one_adapter_or_the_other_and_never_both()
+      throws InterruptedException {
+    try (Tree model =
+            Tree.empty()
+                .with("one", new Linear(new Tree.Draw(1).normal(64, 64), null))
+                .with("two", new Linear(new Tree.Draw(2).normal(64, 64), null));
+        var _ = Scope.open();
+        var _ = new NoGradGuard()) {
+      Adapters adapters = on(model);
+      ShiraConfig config =
+          ShiraConfig.defaults()
+              .withR(2)
+              .withZeroStart(false)
+              .withTargets(Targets.named("one", "two"));
+      adapters.attach("a", config, 1);
+      adapters.attach("b", config, 2);
+      Tensor x = new Tree.Draw(3).normal(4, 64);
+      Supplier<List<Tensor>> outputs =
+          () ->
+              Stream.of("one", "two")
+                  .map(path -> ((Linear) there(adapters.on("a").get(path)).layer()).forward(x))
+                  .toList();
+      adapters.switchTo(List.of("a"), false);
+      List<Tensor> first = outputs.get();
+      adapters.switchTo(List.of("b"), false);
+      List<Tensor> second = outputs.get();
+      var mixed = new AtomicInteger();
+      Thread reader =
+          Thread.ofPlatform()
+              .start(
+                  () -> {
+                    for (int i = 0; i < 200; i++) {
+                      try (var _ = Scope.open();
+                          var _ = new NoGradGuard()) {
+                        List<Tensor> seen = adapters.steady(outputs);
+                        if (!equal(seen, first) && !equal(seen, second)) {
+                          mixed.incrementAndGet();
+                        }
+                      }
+                    }
+                  });
+
+      while (reader.isAlive()) {
+        adapters.switchTo(List.of("a"), false);
+        adapters.switchTo(List.of("b"), false);
+      }
+      reader.join();
+
+      assertThat(equal(first, second)).isFalse();
+      assertThat(mixed).hasValue(0);
+    }
+  }
+
+  @Test
+  void within_a_pass_nothing_is_merged() {
+    try (Tree model = model()) {
+      Adapters adapters = on(model);
+      adapters.attach("one", lora(2).build(), 1);
+
+      assertThatThrownBy(() -> adapters.steady(() -> adapters.merge(false)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("from within a forward pass");
+      assertThat(adapters.merged()).isEmpty();
     }
   }
 

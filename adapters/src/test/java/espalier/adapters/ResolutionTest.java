@@ -98,7 +98,8 @@ class ResolutionTest {
 
     assertThat(resolution.modules()).contains("bert.lm_head").doesNotContain("classifier");
     assertThat(resolution.saved()).containsExactly("classifier");
-    assertThat(resolution.targets().saved()).containsExactly("classifier", "score");
+    assertThat(resolution.targets().saved())
+        .containsExactly("classifier", "score", "pre_classifier");
   }
 
   @Test
@@ -208,14 +209,23 @@ class ResolutionTest {
   }
 
   @Test
-  void a_parameter_of_a_plain_layer_is_to_be_named_as_a_layer() {
-    Targets targets = Targets.named().withParameters(List.of("q_proj.weight"));
+  void the_weight_of_a_linear_layer_is_adapted_as_the_layer_is() {
+    Targets targets = Targets.named().withParameters(List.of("layers.0.self_attn.q_proj.weight"));
+
+    Resolution resolution = resolve(targets);
+
+    assertThat(resolution.modules()).isEmpty();
+    assertThat(resolution.parameters()).containsExactly("model.layers.0.self_attn.q_proj");
+  }
+
+  @Test
+  void a_layer_and_its_weight_are_not_both_named() {
+    Targets targets =
+        Targets.named("q_proj").withParameters(List.of("layers.0.self_attn.q_proj.weight"));
 
     assertThatThrownBy(() -> resolve(targets))
         .isInstanceOf(UnsupportedAdapterException.class)
-        .hasMessage(
-            "target_parameters has model.layers.0.self_attn.q_proj.weight, which is a parameter of"
-                + " a Linear; name model.layers.0.self_attn.q_proj in target_modules instead");
+        .hasMessageContaining("leave one of the two out");
   }
 
   @Test

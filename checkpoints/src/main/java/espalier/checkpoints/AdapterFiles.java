@@ -13,6 +13,7 @@ import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -218,7 +219,7 @@ public final class AdapterFiles {
 
   /**
    * Saves several adapters of a model as PEFT does: {@code default} in the folder itself, each
-   * other one in a folder of its name below.
+   * other one in a folder of its name below, and a {@code README.md} unless one is there.
    *
    * @throws espalier.adapters.AdapterException naming those that the model does not have, before
    *     anything is written
@@ -229,10 +230,19 @@ public final class AdapterFiles {
     for (String name : names) {
       save(adapters, name, name.equals(DEFAULT) ? folder : folder.resolve(name), catalog);
     }
+    var configs = new LinkedHashMap<String, AdapterConfig>();
+    names.forEach(name -> configs.put(name, adapters.config(name)));
+    Collective ranks = adapters.ranks();
+    if (ranks == null) {
+      AdapterCard.write(folder, configs);
+    } else {
+      ranks.first(() -> AdapterCard.write(folder, configs));
+    }
   }
 
   /** Writes what an adapter consists of as a folder. */
   public static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
+    requireFactors(contents.tensors(), folder);
     Path initial = folder.resolve(INITIAL);
     try {
       Files.createDirectories(contents.initial().isEmpty() ? folder : initial);
@@ -245,6 +255,20 @@ public final class AdapterFiles {
     SafetensorsWriter.write(folder.resolve(TENSORS), contents.tensors());
     BaseSketches.write(folder, contents.base());
     writeConfig(contents.config(), folder, catalog);
+  }
+
+  /** Refuses factors that no reader could multiply, before anything is written. */
+  private static void requireFactors(Map<String, Tensor> tensors, Path folder) {
+    tensors.forEach(
+        (key, tensor) -> {
+          boolean factor =
+              (key.contains(".lora_A") || key.contains(".lora_B")) && !key.endsWith(".bias");
+          if (factor && (tensor.dim() < 2 || tensor.numel() == 0)) {
+            throw new CheckpointException(
+                "%s of %s is %s but a factor has 2 dimensions or more and is not empty; nothing was written, attach the adapter again"
+                    .formatted(key, folder, Arrays.toString(tensor.shape())));
+          }
+        });
   }
 
   /** Writes a config as PEFT does: keys sorted, two spaces, for use only. */

@@ -3,6 +3,7 @@ package espalier.checkpoints;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.adapters.AdapterContents;
 import espalier.adapters.AdapterException;
 import espalier.adapters.SaveStart;
 import espalier.adapters.Targets;
@@ -17,10 +18,12 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
+import java.util.Map;
 import java.util.Objects;
 import java.util.stream.Stream;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -72,6 +75,7 @@ class AdapterFilesTest {
 
     assertThat(files(folder))
         .containsExactly(
+            "README.md",
             "adapter_config.json",
             "adapter_model.safetensors",
             "poems/adapter_config.json",
@@ -92,6 +96,22 @@ class AdapterFilesTest {
     }
 
     assertThat(files(folder)).isEmpty();
+  }
+
+  @Test
+  void factors_that_are_empty_are_refused_before_anything_is_written() throws IOException {
+    try (var _ = Scope.open()) {
+      var contents =
+          new AdapterContents(
+              with(new LoraInit.Uniform()),
+              Map.of("base_model.model.q_proj.lora_A.weight", torch.empty(0, 8)));
+
+      assertThatThrownBy(() -> AdapterFiles.write(contents, folder, AdapterCatalog.standard()))
+          .isInstanceOf(CheckpointException.class)
+          .hasMessageContaining("q_proj.lora_A.weight")
+          .hasMessageContaining("[0, 8]");
+      assertThat(files(folder)).isEmpty();
+    }
   }
 
   @Test

@@ -65,9 +65,10 @@ public final class Init {
     return prepared.get(name);
   }
 
-  // FNV-1a over the name, then splitmix64's finaliser; 53 bits so that every reader can write it
+  // FNV-1a over the name, then splitmix64's finaliser; 53 bits so that every reader can write it.
+  // The seed is spread over all bits first: else seed 1 of "a" would be seed 2 of "b".
   private static long mix(long seed, String name) {
-    long h = 0xcbf29ce484222325L ^ seed;
+    long h = 0xcbf29ce484222325L ^ (seed * 0x9e3779b97f4a7c15L);
     for (byte b : name.getBytes(StandardCharsets.UTF_8)) {
       h = (h ^ (b & 0xff)) * 0x100000001b3L;
     }

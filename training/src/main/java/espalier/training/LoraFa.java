@@ -80,6 +80,7 @@ public final class LoraFa implements Optimizer {
 
   @Override
   public void step(double factor) {
+    freeze(); // choosing the active adapter again has made all its factors collect gradients
     double rate = group.learningRate() * factor;
     group.update(
         (key, p, g) -> {

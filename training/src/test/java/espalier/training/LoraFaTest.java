@@ -126,6 +126,23 @@ class LoraFaTest {
   }
 
   @Test
+  void a_stays_frozen_after_something_else_has_switched_its_gradients_on() {
+    var all = factors();
+    Tensor a = at(all, A);
+    Tensor before = a.detach().clone();
+
+    try (var optimizer = loraFa(all, 2, 0)) {
+      a.set_requires_grad(true);
+      gradient(a, randn(3, 6));
+      gradient(at(all, B), randn(5, 3));
+      optimizer.step(1);
+    }
+
+    assertThat(a.requires_grad()).isFalse();
+    assertThat(a.equal(before)).isTrue();
+  }
+
+  @Test
   void without_bias_correction_the_rate_is_the_plain_one() {
     var all = factors();
     var oracle = new Oracle(at(all, B), RATE, 0, false);

@@ -13,6 +13,7 @@ import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.AttentionProjection;
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
@@ -135,7 +136,8 @@ public final class Intruders {
       return false;
     }
     Adaptable layer = adapter.layer();
-    if (product && (layer instanceof Linear || layer instanceof Embedding)) {
+    boolean linear = layer instanceof Linear && !(layer instanceof AttentionProjection);
+    if (product && (linear || layer instanceof Embedding)) {
       return true;
     }
     warnings.add(

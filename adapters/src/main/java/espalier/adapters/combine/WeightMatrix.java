@@ -3,6 +3,7 @@ package espalier.adapters.combine;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.combine.LoraTensors.OnLayer;
 import espalier.nn.Adaptable;
+import espalier.nn.AttentionProjection;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
@@ -26,6 +27,7 @@ record WeightMatrix(Adaptable layer) {
   static WeightMatrix on(Adaptable layer, String path) {
     boolean one =
         switch (layer) {
+          case AttentionProjection _ -> false; // its branch counts twice on the way out
           case Linear _, Embedding _ -> true;
           case Convolution convolution -> convolution.geometry().groups() == 1;
           default -> false;

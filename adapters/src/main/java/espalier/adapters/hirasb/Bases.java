@@ -27,7 +27,7 @@ import org.bytedeco.pytorch.TensorVector;
 public record Bases(Tensor b, Tensor a) {
 
   /** Relative to the mean of W²; keeps rows solvable that have fewer weights than r. */
-  private static final double RIDGE = 1e-4;
+  public static final double RIDGE = 1e-4;
 
   /** Columns beyond r that the randomised decomposition carries. */
   private static final int EXTRA = 8;

@@ -16,7 +16,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public record Weighting(Tensor w, Tensor rows, Tensor columns) {
 
-  private static final double FLOOR = 1e-4;
+  /** The least that a row or column counts, relative to the mean of all. */
+  public static final double FLOOR = 1e-4;
 
   /**
    * The weighting of a weight.

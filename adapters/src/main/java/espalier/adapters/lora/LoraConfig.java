@@ -211,11 +211,6 @@ public record LoraConfig(
     if (ParallelLayers.leavesWhole(this, layer)) {
       warnings.add(ParallelLayers.whole(layer));
     }
-    if (init instanceof LoraInit.Loftq && scalingAt("") != 1) {
-      warnings.add(
-          "loftq fits what quantising loses for a scaling of 1 but the scaling is %s; set lora_alpha to r"
-              .formatted(scalingAt("")));
-    }
     return warnings;
   }
 
@@ -236,6 +231,11 @@ public record LoraConfig(
       warnings.add(
           "init_lora_weights is lora_ga but no gradient was estimated, so it starts as with true;"
               + " attach with what LoraGa.preprocess prepared");
+    }
+    if (init instanceof LoraInit.Loftq && made instanceof LoraLinear lora && lora.scaling() != 1) {
+      warnings.add(
+          "loftq fits what quantising loses for a scaling of 1 but the scaling is %s; set lora_alpha to r"
+              .formatted(lora.scaling()));
     }
     return warnings;
   }

@@ -26,10 +26,11 @@ public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAda
   LoraExperts(LoraConfig config, ExpertWeight layer, String path, Init init) {
     this.layer = layer;
     scaling = config.scalingAt(path);
-    long stacked = config.rankAt(path) * layer.experts();
+    long r = config.rankAt(path);
+    long stacked = r * layer.experts();
     var factors =
         LoraFactors.draw(
-            config, init, new long[] {stacked, layer.in()}, new long[] {layer.out(), stacked});
+            config, init, r, new long[] {stacked, layer.in()}, new long[] {layer.out(), stacked});
     a = parameter("lora_A.weight", factors.a());
     b = parameter("lora_B.weight", factors.b());
   }

@@ -30,14 +30,22 @@ record LoraFactors(
 
   /** Draws in the reference's order, also what is thrown away: two fresh layers, then the start. */
   static LoraFactors draw(LoraConfig config, Init init, long[] a, long[] b) {
+    return draw(config, init, a[0], a, b);
+  }
+
+  /**
+   * The same where several experts share the factors.
+   *
+   * @param r the rank of one expert
+   */
+  static LoraFactors draw(LoraConfig config, Init init, long r, long[] a, long[] b) {
     Tensor freshA = init.kaimingUniform(fanIn(a), a);
     Tensor freshB = init.kaimingUniform(fanIn(b), b);
     Tensor freshBias = config.loraBias() ? init.kaimingUniform(fanIn(b), b[0]) : null;
     Tensor zeroBias = config.loraBias() ? init.zero(b[0]) : null;
     return switch (config.init()) {
       case LoraInit.Unset() -> new LoraFactors(freshA, freshB, freshBias);
-      case LoraInit.Gaussian() ->
-          new LoraFactors(init.normal(1.0 / a[0], a), init.zero(b), zeroBias);
+      case LoraInit.Gaussian() -> new LoraFactors(init.normal(1.0 / r, a), init.zero(b), zeroBias);
       default -> new LoraFactors(init.kaimingUniform(fanIn(a), a), init.zero(b), zeroBias);
     };
   }

@@ -71,6 +71,8 @@ final class LoraSupport {
 
   /** Which starts exist for which layers; on other layers EVA and LoRA-GA start plainly. */
   private static boolean starts(LoraInit init, Adaptable layer) {
+    // Packed attention adds its branch twice on the way out, so nothing can be taken out of it.
+    boolean linear = layer instanceof Linear && !(layer instanceof AttentionProjection);
     return switch (init) {
       case LoraInit.Uniform(),
           LoraInit.Unset(),
@@ -78,14 +80,14 @@ final class LoraSupport {
           LoraInit.Eva _,
           LoraInit.LoraGa _ ->
           true;
-      case LoraInit.Mica() -> layer instanceof Linear || layer instanceof Embedding;
+      case LoraInit.Mica() -> linear || layer instanceof Embedding;
       case LoraInit.Orthogonal(),
           LoraInit.Pissa(),
           LoraInit.FastPissa _,
           LoraInit.Olora(),
           LoraInit.Corda _,
           LoraInit.Loftq _ ->
-          layer instanceof Linear;
+          linear;
     };
   }
 

@@ -3,6 +3,7 @@ package espalier.adapters.lora;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.within;
 import static org.bytedeco.pytorch.global.torch.stack;
 
 import espalier.adapters.Adapters;
@@ -71,6 +72,17 @@ class LoraTest {
     assertThat(gap(lora.b().grad(), g.t().matmul(x.matmul(lora.a().t())).mul(s))).isLessThan(1e-4);
     assertThat(gap(lora.a().grad(), g.matmul(lora.b()).t().matmul(x).mul(s))).isLessThan(1e-4);
     assertThat(gap(x.grad(), g.matmul(layer.weight().add(lora.deltaWeight())))).isLessThan(1e-4);
+  }
+
+  @Test
+  void a_gaussian_start_spreads_by_the_rank_of_one_expert() {
+    var layer = new ExpertWeight(draw.normal(16, 6, 200), false);
+    LoraConfig config = LoraConfig.builder().r(4).init(new LoraInit.Gaussian()).build();
+
+    var lora = (LoraExperts) config.create(layer, "m.experts", Init.shared(1));
+
+    double deviation = there(lora.parameters().get("lora_A.weight")).std().item_double();
+    assertThat(deviation).isCloseTo(1.0 / 4, within(0.01)); // 64 * 200 draws
   }
 
   @Test

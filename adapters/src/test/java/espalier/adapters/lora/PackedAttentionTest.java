@@ -9,16 +9,21 @@ import espalier.adapters.ModelFacts;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
+import espalier.adapters.combine.ConversionRank;
+import espalier.adapters.combine.LoraConversion;
 import espalier.nn.MultiheadAttention;
 import espalier.nn.Rows;
 import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Stream;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
 
 /** LoRA on attention whose queries, keys and values come from one weight. */
 class PackedAttentionTest {
@@ -52,6 +57,35 @@ class PackedAttentionTest {
 
   private static LoraConfigBuilder lora() {
     return LoraConfig.builder().r(2).init(new LoraInit.Unset()).targets(Targets.named("attn"));
+  }
+
+  static Stream<LoraInit> starts() {
+    return Stream.of(
+        new LoraInit.Pissa(),
+        new LoraInit.FastPissa(2),
+        new LoraInit.Olora(),
+        new LoraInit.Orthogonal(),
+        new LoraInit.Mica());
+  }
+
+  @ParameterizedTest
+  @MethodSource("starts")
+  void a_start_that_takes_something_out_of_the_base_is_refused(LoraInit init) {
+    LoraConfig config = lora().init(init).build();
+
+    assertThatThrownBy(() -> adapters.attach("one", config, 1))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessageContaining("init_lora_weights");
+    assertThat(adapters.names()).isEmpty();
+  }
+
+  @Test
+  void it_is_not_converted_to_factors_of_one_product() {
+    adapters.attach("one", lora().build(), 1);
+
+    assertThatThrownBy(() -> LoraConversion.convert(adapters, "one", new ConversionRank.Fixed(2)))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessageContaining("not one matrix");
   }
 
   private Tensor output() {
