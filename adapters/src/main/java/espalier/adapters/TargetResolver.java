@@ -43,7 +43,12 @@ final class TargetResolver {
     var names = new LinkedHashSet<String>();
     names.addAll(Objects.requireNonNullElse(targets.saved(), List.of()));
     TaskType task = config.head().taskType();
-    names.addAll(task == null ? List.of() : task.heads());
+    if (task != null) {
+      names.addAll(task.heads());
+      task.rareHeads().stream()
+          .filter(head -> layers.keySet().stream().anyMatch(p -> Modules.endsWith(p, head)))
+          .forEach(names::add);
+    }
     saved = List.copyOf(names);
     tying = new Tying(layers, facts.tied(), config.ensureWeightTying());
   }
@@ -97,7 +102,10 @@ final class TargetResolver {
   private List<String> saved() {
     var asked = new LinkedHashSet<>(Objects.requireNonNullElse(targets.saved(), List.of()));
     TaskType task = config.head().taskType();
-    asked.removeAll(task == null ? List.of() : task.heads());
+    if (task != null) {
+      asked.removeAll(task.heads());
+      asked.removeAll(task.rareHeads());
+    }
     var found = new SavedTargets(layers, stacked, asked);
     List<String> paths = found.find(saved);
     for (String name : found.unmatched()) {

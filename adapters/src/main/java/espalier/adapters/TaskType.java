@@ -20,9 +20,14 @@ public enum TaskType {
   /** Names of the layers that are new for this task and are therefore trained and saved whole. */
   public List<String> heads() {
     return switch (this) {
-      case SEQ_CLS, TOKEN_CLS -> List.of("classifier", "score", "pre_classifier");
+      case SEQ_CLS, TOKEN_CLS -> List.of("classifier", "score");
       case QUESTION_ANS -> List.of("qa_outputs");
       case SEQ_2_SEQ_LM, CAUSAL_LM, FEATURE_EXTRACTION -> List.of();
     };
+  }
+
+  /** The same where only some architectures have them; a config names them on those alone. */
+  List<String> rareHeads() {
+    return heads().contains("classifier") ? List.of("pre_classifier") : List.of();
   }
 }

@@ -98,6 +98,21 @@ class ResolutionTest {
 
     assertThat(resolution.modules()).contains("bert.lm_head").doesNotContain("classifier");
     assertThat(resolution.saved()).containsExactly("classifier");
+    assertThat(resolution.targets().saved()).containsExactly("classifier", "score");
+  }
+
+  @Test
+  void a_head_in_two_parts_is_trained_whole_where_the_model_has_one() {
+    var tree =
+        Tree.decoder(1)
+            .with("pre_classifier", new espalier.nn.Linear(torch.zeros(8, 8), null))
+            .with("classifier", new espalier.nn.Linear(torch.zeros(2, 8), null));
+    LoraConfig config =
+        LoraConfig.builder().task(TaskType.SEQ_CLS).targets(Targets.named("q_proj")).build();
+
+    Resolution resolution = Resolution.of(tree, ModelFacts.of("distilbert"), config);
+
+    assertThat(resolution.saved()).containsExactlyInAnyOrder("pre_classifier", "classifier");
     assertThat(resolution.targets().saved())
         .containsExactly("classifier", "score", "pre_classifier");
   }
