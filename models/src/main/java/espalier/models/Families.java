@@ -119,7 +119,7 @@ public final class Families {
       case "t5" -> T5Family.spellings(weights);
       case "bert", "roberta" -> new Spellings(weights, modelType, 0);
       case "gpt2" -> new Spellings(weights, "transformer", 0);
-      default -> new Spellings(weights, "model", LlamaFamily.experts(modelType, in));
+      default -> new Spellings(weights, "model", LlamaMixtures.experts(modelType, in));
     };
   }
 
