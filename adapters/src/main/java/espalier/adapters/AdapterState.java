@@ -73,6 +73,20 @@ final class AdapterState {
     return state;
   }
 
+  private void tellWhyEmbeddings(Entry entry) {
+    if (resized()) {
+      AdapterSet.told(
+          List.of(
+              "the model has another number of tokens than its config on disk, so its embeddings are saved with %s; say SaveEmbeddings.NO where new rows are trained by themselves"
+                  .formatted(entry.name())));
+    } else if (onEmbeddings(entry) && entry.config().tokens() == null) {
+      AdapterSet.told(
+          List.of(
+              "target_modules of %s name an embedding, so the base's embeddings are saved with it; say SaveEmbeddings.NO to leave them out"
+                  .formatted(entry.name())));
+    }
+  }
+
   /** Whether the model has another number of tokens than its config on disk. */
   private boolean resized() {
     String input = set.facts().inputEmbedding();
@@ -89,11 +103,8 @@ final class AdapterState {
     Entry entry = set.entry(name);
     AdapterConfig config = entry.config();
     Map<String, Tensor> state = state(name, embeddings);
-    if (embeddings == SaveEmbeddings.AUTO && resized()) {
-      AdapterSet.told(
-          List.of(
-              "the model has another number of tokens than its config on disk, so its embeddings are saved with %s; say SaveEmbeddings.NO where new rows are trained by themselves"
-                  .formatted(name)));
+    if (embeddings == SaveEmbeddings.AUTO) {
+      tellWhyEmbeddings(entry);
     }
     Map<String, Tensor> initial = tensors(entry).initial();
     boolean plain =

@@ -137,6 +137,7 @@ public final class Adapters {
 
   /**
    * Attaches an adapter with tensors from a file. It becomes active if it is the model's first.
+   * Unless it is to be trained, the model is in evaluation mode from then on.
    *
    * @param saved tensors by their key, with or without {@code base_model.model.}; the map and the
    *     tensors are left as they are
@@ -176,6 +177,9 @@ public final class Adapters {
     var joined = joining().join(name, own, attaching, new Joining.Saved(saved, options), warnings);
     if (first) {
       warnings.addAll(activation.activate(List.of(name), !options.trainable()));
+    }
+    if (!options.trainable()) {
+      model().train(false);
     }
     return tensors.finish(joined.entry(), Objects.requireNonNull(joined.fit()), warnings);
   }

@@ -113,6 +113,17 @@ class LoadingTest {
   }
 
   @Test
+  void one_for_use_only_turns_dropout_off_and_one_to_be_trained_leaves_it() {
+    model.train(true);
+
+    adapters.load("one", LORA, saved(LORA), LoadOptions.defaults().withTrainable(true));
+    assertThat(model.training()).isTrue();
+
+    adapters.load("two", LORA, saved(LORA), LoadOptions.defaults());
+    assertThat(model.training()).isFalse();
+  }
+
+  @Test
   void a_further_one_is_not_activated() {
     adapters.attach("one", LORA, 1);
 

@@ -11,7 +11,7 @@ import org.jspecify.annotations.Nullable;
 public final class Embedding extends Adaptable {
 
   private Tensor weight; // [V, D]
-  private long paddingIndex;
+  private final long paddingIndex;
   private final double scale;
 
   /** An embedding over W [V, D] without a padding row and without a scale. */
@@ -44,7 +44,8 @@ public final class Embedding extends Adaptable {
 
   /** The row that gets no gradient, or -1. */
   public long paddingIndex() {
-    return paddingIndex;
+    // A table that was cut short may have lost the row; a part of a split table has not.
+    return partition() == null && paddingIndex >= vocabulary() ? -1 : paddingIndex;
   }
 
   /** The table, [V, D]. */
@@ -89,7 +90,7 @@ public final class Embedding extends Adaptable {
   public Tensor lookup(Tensor ids, Tensor table) {
     Partition partition = partition();
     return partition == null
-        ? rows(ids, table, paddingIndex)
+        ? rows(ids, table, paddingIndex())
         : partition.lookup(ids, table, paddingIndex, Embedding::rows);
   }
 
@@ -99,10 +100,6 @@ public final class Embedding extends Adaptable {
 
   @Override
   void replaceWeight(Tensor w) {
-    // A table that is cut short may have lost the padding row; a part of a table has not.
-    if (partition() == null && paddingIndex >= w.size(0)) {
-      paddingIndex = -1;
-    }
     weight = parameter("weight", w);
   }
 

@@ -45,9 +45,6 @@ final class Departures {
     if (combining != null) {
       return combining.accepted();
     }
-    if (mixesDora(golden)) {
-      return "the reference can not give rows of one batch DoRA adapters";
-    }
     if (method.equals("lora")
         && golden.json().has("model")
         && GoldenModel.type(golden.model()).equals("mixtral")
@@ -88,31 +85,6 @@ final class Departures {
     }
     JsonNode named = steps.getLast().path("adapters");
     return named.isArray() && !known.containsAll(MixedCase.names(named));
-  }
-
-  /** Whether the last step is a batch of rows with known adapters, of which one is a DoRA. */
-  private static boolean mixesDora(Case golden) {
-    List<JsonNode> steps = List.copyOf(golden.json().path("steps").values());
-    if (steps.isEmpty()) {
-      return false;
-    }
-    JsonNode last = steps.getLast();
-    var known = new ArrayList<String>(List.of("__base__"));
-    boolean dora = false;
-    for (JsonNode step : steps) {
-      if (step.path("config").path("use_dora").asBoolean(false)) {
-        dora = true;
-      }
-      if (step.has("config")) {
-        known.add(step.path("adapter").asString("default"));
-      }
-    }
-    return dora
-        && last.path("do").asString("").equals("forward")
-        && last.has("adapter_names")
-        && last.path("adapter_names").size() == last.path("batch").asInt(3)
-        && known.containsAll(MixedCase.names(last.path("adapter_names")))
-        && !last.path("train").asBoolean(false);
   }
 
   /**

@@ -155,17 +155,6 @@ final class DeparturesTest {
   }
 
   @Test
-  void rows_of_one_batch_can_be_doras_if_nothing_else_is_wrong() {
-    String steps =
-        "{\"method\": \"dora\", \"steps\": [{\"do\": \"create\", \"config\": {\"use_dora\": %s}},"
-            + " {\"do\": \"forward\", \"adapter_names\": [\"default\", \"__base__\", \"%s\"]}]}";
-
-    assertThat(Departures.accepted(golden(steps.formatted(true, "default")))).isNotNull();
-    assertThat(Departures.accepted(golden(steps.formatted(false, "default")))).isNull();
-    assertThat(Departures.accepted(golden(steps.formatted(true, "unknown")))).isNull();
-  }
-
-  @Test
   void a_negative_dropout_is_refused() {
     String steps = "{\"steps\": [{\"do\": \"create\", \"config\": {\"hira_dropout\": %s}}]}";
 

@@ -23,7 +23,10 @@ import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.node.ObjectNode;
 
-/** What the steps of an error case act on: a model or a layer, and its adapters. */
+/**
+ * What the steps of an error case act on: a model or a layer, and its adapters. They refuse what
+ * the reference refuses, also where the library offers more.
+ */
 final class Stage implements AutoCloseable {
 
   private final boolean single;
@@ -42,14 +45,14 @@ final class Stage implements AutoCloseable {
       Tensor x = layout.drawnInput();
       Box box = layout.box(layer);
       model = box;
-      adapters = Adapters.of(box, ModelFacts.of("box"));
+      adapters = Adapters.of(box, ModelFacts.of("box")).referenceRefusals(true);
       forward = () -> GoldenLayer.forward(layer, x);
       close = box::close;
     } else if (golden.json().has("model")) {
       PretrainedModel loaded = GoldenModel.load(golden.model());
       Model whole = loaded.model();
       model = whole;
-      adapters = loaded.adapters();
+      adapters = loaded.adapters().referenceRefusals(true);
       forward = () -> whole.logits(drawnBatch(whole));
       close = loaded::close;
     } else {
