@@ -3,6 +3,7 @@ package espalier.cli;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Collective;
 import espalier.nn.Native;
 import espalier.recipes.BaseDtype;
 import espalier.recipes.Quantize;
@@ -57,10 +58,15 @@ final class ModelOptions {
       description = "Threads of libtorch (default: one a core)")
   int threads;
 
-  /** Loads what the options name, ready to answer; the caller closes it. */
+  /**
+   * Loads what the options name, ready to answer; the caller closes it. In one of several ranks it
+   * is this rank's part.
+   */
   PretrainedModel load(Output output) {
-    if (threads != 0) {
-      Native.threads(threads);
+    Collective ranks = RankCommand.ranks();
+    int wanted = LocalRanks.threads(threads, ranks);
+    if (wanted != 0) {
+      Native.threads(wanted);
     }
     // Adapters first: their names are quick to check, and a model may take long to fetch.
     adapters.forEach(
@@ -68,6 +74,9 @@ final class ModelOptions {
     PretrainedModel loaded =
         PretrainedModel.load(model, dtype.type(), quantize.quantisation(), output::note);
     try {
+      if (ranks != null) {
+        loaded.model().parallelPlan(ranks.size()).apply(loaded.model(), ranks);
+      }
       for (NamedAdapter adapter : adapters) {
         loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
       }
