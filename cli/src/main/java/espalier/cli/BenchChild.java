@@ -1,11 +1,9 @@
 package espalier.cli;
 
 import java.io.IOException;
-import java.lang.management.ManagementFactory;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
 import tools.jackson.core.JacksonException;
@@ -16,25 +14,6 @@ import tools.jackson.databind.node.ObjectNode;
 final class BenchChild {
 
   private BenchChild() {}
-
-  /** The command that starts this program again, as it was started. */
-  static List<String> espalier(List<String> arguments) {
-    String classPath = System.getProperty("java.class.path", "");
-    String java = ProcessHandle.current().info().command().orElse("");
-    if (classPath.isEmpty() || java.isEmpty()) {
-      throw new IllegalStateException(
-          "this program can not start itself again: its java or its class path is not known; start"
-              + " it on the class path, as bin/espalier does");
-    }
-    var command = new ArrayList<String>();
-    command.add(java);
-    ManagementFactory.getRuntimeMXBean().getInputArguments().stream()
-        .filter(flag -> !flag.startsWith("-agentlib") && !flag.startsWith("-javaagent"))
-        .forEach(command::add);
-    command.addAll(List.of("-cp", classPath, Main.class.getName()));
-    command.addAll(arguments);
-    return command;
-  }
 
   /**
    * Runs a worker and reads the last line that it prints.

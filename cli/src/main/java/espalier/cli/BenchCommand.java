@@ -194,7 +194,7 @@ final class BenchCommand implements Callable<Integer> {
   }
 
   private List<String> worker(String ours, ObjectNode job) {
-    return worker(BenchChild.espalier(List.of(ours)), job);
+    return worker(ThisProgram.command(List.of(ours)), job);
   }
 
   private List<String> worker(List<String> program, ObjectNode job) {
@@ -216,7 +216,7 @@ final class BenchCommand implements Callable<Integer> {
 
   private List<String> firstToken(ObjectNode job) {
     String dtype = job.path("dtype").asString();
-    return BenchChild.espalier(
+    return ThisProgram.command(
         List.of(
             "generate",
             "--model",

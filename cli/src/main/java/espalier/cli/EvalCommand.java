@@ -67,12 +67,24 @@ final class EvalCommand implements Callable<Integer> {
       description = "Tokens after which an example is cut (default ${DEFAULT-VALUE})")
   private int maxLength = 1024;
 
+  @Option(
+      names = "--tensor-parallel",
+      paramLabel = "N",
+      defaultValue = "1",
+      description =
+          "Processes that compute the model together, each with a part of its large layers"
+              + " (default ${DEFAULT-VALUE})")
+  private int ranks = 1;
+
   @Option(names = "--json", description = "Print one JSON object")
   private boolean json;
 
   @Override
   public Integer call() {
     Output output = Output.of(spec);
+    if (ranks > 1 && RankCommand.ranks() == null) {
+      return new LocalRanks(output, ranks, "run it again").run(Main.arguments(spec));
+    }
     List<Row> rows = Dataset.read(data, format == null ? null : DataFormat.of(format));
     try (PretrainedModel loaded = model.load(output)) {
       Tokenizer tokenizer = loaded.tokenizer();

@@ -1,6 +1,8 @@
 package espalier.cli;
 
 import espalier.nn.Native;
+import java.util.List;
+import java.util.Objects;
 import java.util.logging.Level;
 import java.util.logging.Logger;
 import picocli.AutoComplete.GenerateCompletion;
@@ -25,6 +27,7 @@ import picocli.CommandLine.Spec;
     subcommands = {
       DemoCommand.class,
       TrainCommand.class,
+      RankCommand.class,
       GenerateCommand.class,
       ChatCommand.class,
       EvalCommand.class,
@@ -67,7 +70,11 @@ public final class Main implements Runnable {
 
   /** The commands, not run yet. */
   static CommandLine commandLine() {
-    return new CommandLine(new Main())
+    var commands = new CommandLine(new Main());
+    // What follows there is another command, whose options are its own.
+    Objects.requireNonNull(commands.getSubcommands().get(RankCommand.NAME))
+        .setStopAtPositional(true);
+    return commands
         .setCaseInsensitiveEnumValuesAllowed(true)
         .setExecutionExceptionHandler(
             (error, command, _) -> ErrorReport.write(error, command.getErr(), isVerbose(command)))
@@ -75,6 +82,11 @@ public final class Main implements Runnable {
             (error, _) ->
                 ErrorReport.writeUsage(
                     error, error.getCommandLine().getErr(), isVerbose(error.getCommandLine())));
+  }
+
+  /** The command that is running, with its arguments, as it was given. */
+  static List<String> arguments(CommandSpec running) {
+    return running.root().commandLine().getParseResult().originalArgs();
   }
 
   /** Runs a command; errors of the virtual machine are reported like any other. */

@@ -3,6 +3,8 @@ package espalier.cli;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.nn.Collective;
+import espalier.nn.Native;
 import espalier.recipes.BaseDtype;
 import java.util.ArrayList;
 import java.util.List;
@@ -37,14 +39,24 @@ final class ModelOptions {
 
   @Mixin private ThreadsOption threads = new ThreadsOption();
 
-  /** Loads what the options name, ready to answer; the caller closes it. */
+  /**
+   * Loads what the options name, ready to answer; the caller closes it. In one of several ranks it
+   * is this rank's part.
+   */
   PretrainedModel load(Output output) {
-    threads.apply();
+    Collective ranks = RankCommand.ranks();
+    int wanted = LocalRanks.threads(threads.number(), ranks);
+    if (wanted != 0) {
+      Native.threads(wanted);
+    }
     // Adapters first: their names are quick to check, and a model may take long to fetch.
     adapters.forEach(
         adapter -> AdapterFiles.readConfig(adapter.folder(), AdapterCatalog.standard()));
     PretrainedModel loaded = model.load(dtype, quantize.form(), output);
     try {
+      if (ranks != null) {
+        loaded.model().parallelPlan(ranks.size()).apply(loaded.model(), ranks);
+      }
       for (NamedAdapter adapter : adapters) {
         loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
       }

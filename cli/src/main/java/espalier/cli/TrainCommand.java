@@ -1,5 +1,6 @@
 package espalier.cli;
 
+import espalier.nn.Collective;
 import espalier.recipes.Quantize;
 import espalier.recipes.Recipe;
 import espalier.recipes.RecipeFile;
@@ -23,6 +24,7 @@ import picocli.CommandLine.Spec;
     footer = {
       "",
       "A run that was killed goes on with --resume and ends with the same adapter.",
+      "With training.tensor_parallel above 1 as many processes compute the model together.",
       "  espalier train recipe.yaml --set training.steps=20 --set output=runs/short"
     })
 final class TrainCommand implements Callable<Integer> {
@@ -58,8 +60,14 @@ final class TrainCommand implements Callable<Integer> {
       all.add("quantize=" + quantize.key());
     }
     Recipe read = RecipeFile.read(recipe, all);
+    int size = read.training().tensorParallel();
+    Collective ranks = RankCommand.ranks();
+    if (size > 1 && ranks == null) {
+      return new LocalRanks(output, size, "go on from the last checkpoint with --resume")
+          .run(Main.arguments(spec));
+    }
     try (var listener = new TerminalListener(output, quiet, 0);
-        var run = TrainingRun.open(read, listener, quiet ? _ -> {} : output::note)) {
+        var run = TrainingRun.open(read, listener, quiet ? _ -> {} : output::note, ranks)) {
       if (!quiet) {
         facts(run).forEach(output::note);
       }

@@ -15,6 +15,7 @@ import espalier.training.TrainingState;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -38,8 +39,16 @@ class RanksTrainingTest {
 
   @BeforeEach
   void write_a_model_and_data() throws IOException {
-    TinyChat.model(folder);
+    Path model = TinyChat.model(folder);
     TinyChat.data(folder, 24);
+    Path tied = Files.createDirectory(folder.resolve("tied"));
+    for (Path from : List.of(model, Path.of("../parity/models/llama_tied"))) {
+      try (var files = Files.list(from)) {
+        for (Path file : files.toList()) {
+          Files.copy(file, tied.resolve(file.getFileName()), StandardCopyOption.REPLACE_EXISTING);
+        }
+      }
+    }
   }
 
   private Recipe recipe(String output, int ranks, String... more) throws IOException {
@@ -147,10 +156,12 @@ class RanksTrainingTest {
             + " adapter.bias=all",
         "a saved head | adapter.target_modules=[v_proj,down_proj] adapter.modules_to_save=[lm_head]"
             + " training.optimizer=sgd training.learning_rate=0.3",
+        "a head that is the embedding | model=FOLDER/tied",
+        "rows of tokens | model=FOLDER/tied adapter.trainable_token_indices=[97,98]",
       })
   void two_ranks_learn_what_one_does_and_write_its_folder(String what, String change)
       throws IOException {
-    String[] changes = change.split(" (?=[a-z]+\\.)");
+    String[] changes = change.replace("FOLDER", folder.toString()).split(" (?=[a-z]+\\.)");
     var alone = new Told(0);
     var both = new Told(0);
     Recipe one = recipe("one", 1, changes);
@@ -229,24 +240,26 @@ class RanksTrainingTest {
     assertThat(gap(two.outputFolder(), one.outputFolder())).isLessThan(1e-4);
   }
 
-  @Test
-  void rank_0_alone_tells_and_tells_of_the_whole_model() throws IOException {
-    var lines = new ArrayList<String>();
-    Recipe two = recipe("two", 2);
+  @ParameterizedTest
+  @CsvSource({"model, 2", "tied, 4"})
+  void rank_0_alone_tells_and_what_it_tells_is_of_the_whole_model(String base, int size)
+      throws IOException {
+    String model = "model=" + folder.resolve(base);
+    Recipe split = recipe("split", size, model);
 
     List<String> counted =
         InProcessCollective.run(
-            2,
+            size,
             PATIENCE,
             ranks -> {
-              RunListener told = ranks.rank() == 0 ? new Told(0) : new Told(1); // 1 would break off
-              try (var run = TrainingRun.open(two, told, lines::add, ranks)) {
+              var told = new Told(ranks.rank() == 0 ? 0 : 1); // 1 would break off
+              try (var run = TrainingRun.open(split, told, _ -> {}, ranks)) {
                 run.train(false);
                 return run.model().adapters().trainableLine();
               }
             });
     String alone;
-    try (var run = TrainingRun.open(recipe("one", 1), new Told(0), _ -> {})) {
+    try (var run = TrainingRun.open(recipe("one", 1, model), new Told(0), _ -> {})) {
       alone = run.model().adapters().trainableLine();
     }
 

@@ -277,7 +277,14 @@ class ParallelLoraTest {
   @ParameterizedTest
   @MethodSource("starts")
   void all_ranks_start_alike_whatever_each_would_have_drawn(LoraInit start) {
-    LoraConfig config = config().init(start).targets(Targets.named("up", "down", "head")).build();
+    boolean onEmbeddings =
+        switch (start) {
+          case LoraInit.Uniform(), LoraInit.Unset(), LoraInit.Gaussian(), LoraInit.Mica() -> true;
+          default -> false;
+        };
+    Targets linear = Targets.named("up", "down", "head");
+    Targets all = Targets.named("embed", "up", "down", "head");
+    LoraConfig config = config().init(start).targets(onEmbeddings ? all : linear).build();
 
     List<Map<String, float[]>> together =
         ranks(
@@ -286,7 +293,7 @@ class ParallelLoraTest {
               try (var net = Net.of(false)) {
                 PLAN.apply(net.tree(), ranks);
                 net.adapters().attach("one", config, ranks.rank());
-                Map<String, float[]> all = numbers(net.adapters().state("one"));
+                Map<String, float[]> told = numbers(net.adapters().state("one"));
                 net.adapters()
                     .on("one")
                     .forEach(
@@ -296,14 +303,15 @@ class ParallelLoraTest {
                                 .forEach(
                                     (name, tensor) -> {
                                       if (adapter.shard(name) == null) {
-                                        all.put("whole " + path + name, numbers(tensor));
+                                        told.put("whole " + path + name, numbers(tensor));
                                       }
                                     }));
-                return all;
+                return told;
               }
             });
 
     assertThat(together.get(0).keySet()).anyMatch(name -> name.startsWith("whole up"));
+    assertThat(together.get(0).containsKey("whole embedlora_embedding_B")).isEqualTo(onEmbeddings);
     together
         .get(0)
         .forEach((name, numbers) -> assertThat(together.get(1).get(name)).isEqualTo(numbers));

@@ -6,6 +6,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.nn.Adaptable;
 import espalier.nn.Collective;
 import espalier.nn.Embedding;
+import espalier.nn.Int8Weight;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.ParallelStyle;
@@ -21,6 +22,7 @@ import org.bytedeco.pytorch.Generator;
 import org.bytedeco.pytorch.GeneratorOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -239,6 +241,34 @@ class ParallelPlanTest {
             return 0;
           }
         });
+  }
+
+  @Test
+  void a_quantised_layer_is_not_split() {
+    ranks(
+        2,
+        ranks -> {
+          try (var _ = Scope.open();
+              var model = new Coded()) {
+            ParallelPlan plan = ParallelPlan.of(Map.of("a", "colwise"));
+
+            assertThatThrownBy(() -> plan.apply(model, ranks))
+                .isInstanceOf(IllegalArgumentException.class)
+                .hasMessageContaining("a is quantised as int8, of which a rank can not keep a part")
+                .hasMessageContaining("load the model unquantised");
+            assertThat(model.a.partition()).isNull();
+            return 0;
+          }
+        });
+  }
+
+  private static final class Coded extends Layer {
+    private final Linear a =
+        child(
+            "a",
+            new Linear(
+                Int8Weight.quantise(normal(torch.createCPUGenerator(2), 8, 8), ScalarType.Float),
+                null));
   }
 
   @Test
