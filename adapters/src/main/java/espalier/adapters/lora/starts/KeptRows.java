@@ -15,7 +15,8 @@ final class KeptRows implements AutoCloseable {
   /** Bytes that all rows together may take. */
   private static final long ROOM = 256L << 20;
 
-  private final Map<Object, Map<String, List<Tensor>>> byBatch = new IdentityHashMap<>();
+  private final IdentityHashMap<Object, Map<String, List<Tensor>>> byBatch =
+      new IdentityHashMap<>();
   private long largest; // bytes of a batch
   private long taken;
 
