@@ -103,8 +103,9 @@ final class BenchStarts {
     for (int from = 0; from < examples.size(); from += EVA_ROWS) {
       Batch batch =
           Batch.padded(examples.subList(from, Math.min(examples.size(), from + EVA_ROWS)), padding);
-      Tensor tokens = EvaBatch.tokens(batch.attentionMask(), null, eva);
-      batches.add(new EvaBatch(() -> forward(model, batch), tokens));
+      Tensor tokens =
+          EvaBatch.tokens(batch.attentionMask(), batch.labels(eva.labelMaskValue()), eva);
+      batches.add(new EvaBatch(() -> forward(model, batch), tokens, batch));
     }
     return batches;
   }

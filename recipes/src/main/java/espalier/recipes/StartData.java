@@ -1,7 +1,5 @@
 package espalier.recipes;
 
-import static org.bytedeco.pytorch.global.torch.zeros_like;
-
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.starts.EvaBatch;
 import espalier.models.Model;
@@ -136,18 +134,10 @@ final class StartData {
     return batches.stream()
         .map(
             batch -> {
-              @Nullable Tensor labels = eva.useLabelMask() ? labels(batch, eva) : null;
+              @Nullable Tensor labels =
+                  eva.useLabelMask() ? batch.labels(eva.labelMaskValue()) : null;
               Tensor mask = EvaBatch.tokens(batch.attentionMask(), labels, eva);
-              return new EvaBatch(() -> forward(batch), mask);
+              return new EvaBatch(() -> forward(batch), mask, batch);
             });
-  }
-
-  /** The labels of the tokens that are learned, and the masking value elsewhere; [rows, time]. */
-  private static Tensor labels(Batch batch, LoraInit.Eva eva) {
-    Tensor labels = zeros_like(batch.inputIds()).fill_(new Scalar((long) eva.labelMaskValue()));
-    // The token after a judged position is the one that is learned there.
-    Tensor learned = batch.sources().add(new Scalar(1L));
-    labels.view(-1).index_copy_(0, learned, batch.targets());
-    return labels;
   }
 }

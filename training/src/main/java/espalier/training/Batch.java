@@ -134,6 +134,21 @@ public final class Batch {
     return vector(targets);
   }
 
+  /**
+   * The tokens that are learned where they stand, as other libraries have their labels; [rows,
+   * time], int64.
+   *
+   * @param masked the value of all other positions
+   */
+  public Tensor labels(long masked) {
+    long[] labels = new long[ids.length];
+    java.util.Arrays.fill(labels, masked);
+    for (int i = 0; i < sources.length; i++) {
+      labels[(int) sources[i] + 1] = targets[i];
+    }
+    return matrix(labels);
+  }
+
   private Tensor matrix(long[] values) {
     return vector(values).view(rows, time);
   }

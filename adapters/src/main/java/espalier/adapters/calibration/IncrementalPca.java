@@ -29,6 +29,12 @@ public final class IncrementalPca implements AutoCloseable {
   private static final int ITERATIONS = 4;
   private static final long SEED = 42;
 
+  /** Up to this smaller side of what is decomposed, its Gram matrix is the quicker way. */
+  private static final long BY_GRAM = 512;
+
+  /** Components below this part of the first are not exact in the square that a Gram matrix is. */
+  private static final double DROWNED = 1e-5;
+
   private final int count;
   private long rows;
   private @Nullable Tensor mean; // [f], float64
@@ -126,7 +132,16 @@ public final class IncrementalPca implements AutoCloseable {
   // The same draws at each step, so that a step depends on its rows alone.
   private Svd decomposed(Tensor stack) {
     long smaller = Math.min(stack.size(0), stack.size(1));
-    return Svd.randomised(stack, Math.min(smaller, 2L * count), ITERATIONS, Init.shared(SEED));
+    long seen = Math.min(smaller, 2L * count);
+    if (smaller <= BY_GRAM) {
+      Svd svd = Svd.randomisedByGram(stack, seen, ITERATIONS, Init.shared(SEED));
+      // waits for the device: once a step
+      double least = svd.s().select(0, count - 1).item_double();
+      if (least > DROWNED * svd.s().select(0, 0).item_double()) {
+        return svd;
+      }
+    }
+    return Svd.randomised(stack, seen, ITERATIONS, Init.shared(SEED));
   }
 
   // The entry of the largest magnitude in each component is made positive.

@@ -29,10 +29,11 @@ final class LoftqStart {
     LoraFactors.drawFresh(init, r, layer);
     Tensor weight = StartWeight.of(loftq, layer, path);
     Tensor grid = rounded(weight, loftq.bits());
-    Svd fit = Svd.of(weight.sub(grid)).first(r);
+    long count = Math.min(r, Math.min(layer.in(), layer.out()));
+    Svd fit = Svd.largest(weight.sub(grid), count);
     for (int i = 1; i < loftq.iterations(); i++) {
       grid = rounded(weight.sub(fit.leftHalf().matmul(fit.rightHalf())), loftq.bits());
-      fit = Svd.of(weight.sub(grid)).first(r);
+      fit = Svd.largest(weight.sub(grid), count);
     }
     return new LoraFactors(
         LoraFactors.rows(fit.rightHalf(), r),

@@ -18,8 +18,11 @@ final class PissaStart {
   private PissaStart() {}
 
   static LoraFactors of(LoraConfig config, Linear layer, String path, Init init) {
-    LoraFactors.drawFresh(init, config.rankAt(path), layer);
-    return principal(config, layer, path, Svd.of(StartWeight.of(config.init(), layer, path)));
+    int r = config.rankAt(path);
+    LoraFactors.drawFresh(init, r, layer);
+    Tensor weight = StartWeight.of(config.init(), layer, path);
+    long count = Math.min(r, Math.min(layer.in(), layer.out()));
+    return principal(config, layer, path, Svd.largest(weight, count));
   }
 
   /** Factors from the first triplets, so that s·B·A is what they are of the weight. */

@@ -5,14 +5,19 @@ import espalier.adapters.ModelFacts;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.Prepared;
+import espalier.adapters.calibration.SideBySide;
 import espalier.adapters.calibration.TensorCache;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.concurrent.ConcurrentHashMap;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
@@ -129,34 +134,45 @@ public final class Corda {
       LoraConfig config,
       LoraInit.Corda corda,
       Covariances covariances) {
+    var weights = new LinkedHashMap<String, Tensor>();
+    layers.forEach((path, layer) -> weights.put(path, weight(layer, path)));
+    var found = new ConcurrentHashMap<String, CordaComponents>();
     var prepared = new Prepared();
     try {
-      layers.forEach(
-          (path, layer) -> {
-            if (corda.verbose()) {
-              LOG.log(System.Logger.Level.INFO, "decomposing {0}", path);
-            }
-            try (var _ = Scope.open()) {
-              int r = config.rankAt(path);
-              Tensor covariance = covariances.at(path).to(ScalarType.Float);
-              var all = CordaComponents.of(weight(layer, path), covariance, path);
-              long count = all.s().size(0);
-              CordaComponents some = all.part(corda.knowledge() ? count - r : 0, r);
-              prepared.put(path, LoraInit.Corda.VALUES, some.s());
-              prepared.put(path, LoraInit.Corda.LEFT, some.u());
-              prepared.put(path, LoraInit.Corda.RIGHT, some.v());
+      SideBySide.each(
+          covariances.equal(layers.keySet()),
+          paths -> {
+            Tensor covariance = covariances.at(paths.getFirst()).to(ScalarType.Float);
+            var damped = DampedCovariance.of(covariance, paths.getFirst());
+            for (String path : paths) {
+              if (corda.verbose()) {
+                LOG.log(System.Logger.Level.INFO, "decomposing {0}", path);
+              }
+              try (var _ = new PointerScope()) {
+                Tensor weight = Objects.requireNonNull(weights.get(path)).to(ScalarType.Float);
+                int r = config.rankAt(path);
+                found.put(path, CordaComponents.of(weight, damped, r, corda.knowledge()).owned());
+              }
             }
           });
+      for (String path : layers.keySet()) {
+        CordaComponents some = Objects.requireNonNull(found.get(path));
+        prepared.put(path, LoraInit.Corda.VALUES, some.s());
+        prepared.put(path, LoraInit.Corda.LEFT, some.u());
+        prepared.put(path, LoraInit.Corda.RIGHT, some.v());
+      }
       return prepared;
     } catch (RuntimeException e) {
       prepared.close();
       throw e;
+    } finally {
+      found.values().forEach(CordaComponents::close);
     }
   }
 
   private static Tensor weight(Linear layer, String path) {
     return switch (layer.dtype()) {
-      case Float, BFloat16, Half -> layer.weight().to(ScalarType.Float);
+      case Float, BFloat16, Half -> layer.weight();
       default ->
           throw new UnsupportedAdapterException(
               "%s is %s but init_lora_weights corda decomposes weights in float32, bfloat16 and float16; load the model in one of them"

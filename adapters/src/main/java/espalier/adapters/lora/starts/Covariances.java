@@ -5,11 +5,14 @@ import espalier.adapters.calibration.TensorCache;
 import espalier.adapters.lora.LoraInit;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -22,6 +25,25 @@ record Covariances(Map<String, Tensor> byPath, Map<String, Integer> calls) {
 
   Tensor at(String path) {
     return Objects.requireNonNull(byPath.get(path), path);
+  }
+
+  /** Paths, those together that follow each other and have the same covariance. */
+  List<List<String>> equal(Iterable<String> paths) {
+    var groups = new ArrayList<List<String>>();
+    Tensor before = null;
+    for (String path : paths) {
+      Tensor covariance = at(path);
+      if (before == null || !same(before, covariance)) {
+        groups.add(new ArrayList<>());
+      }
+      groups.getLast().add(path);
+      before = covariance;
+    }
+    return groups;
+  }
+
+  private static boolean same(Tensor one, Tensor other) {
+    return Arrays.equals(one.shape(), other.shape()) && torch.equal(one, other);
   }
 
   /** From the file of the config, or by running the model and then kept in the file. */
@@ -76,12 +98,9 @@ record Covariances(Map<String, Tensor> byPath, Map<String, Integer> calls) {
       } finally {
         observed.train(training);
       }
-      var byPath = new LinkedHashMap<String, Tensor>();
       var calls = new LinkedHashMap<String, Integer>();
-      for (String path : layers.keySet()) {
-        byPath.put(path, sums.mean(path));
-        calls.put(path, sums.calls(path));
-      }
+      Map<String, Tensor> byPath = sums.means(layers.keySet());
+      byPath.keySet().forEach(path -> calls.put(path, sums.calls(path)));
       return new Covariances(byPath, calls);
     }
   }

@@ -3,11 +3,13 @@ package espalier.adapters.lora.starts;
 import espalier.adapters.ConfigException;
 import espalier.adapters.calibration.Observation;
 import espalier.adapters.calibration.Prepared;
+import espalier.adapters.calibration.SideBySide;
 import espalier.adapters.lora.LoraInit;
 import espalier.nn.Linear;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
@@ -25,7 +27,9 @@ final class EvaRun implements AutoCloseable {
   private final Map<String, EvaLayer> analyses = new LinkedHashMap<>();
   private final Map<String, String> owners = new LinkedHashMap<>();
   private final Set<String> listening = new LinkedHashSet<>();
+  private final KeptRows kept = new KeptRows();
   private @Nullable Tensor mask; // of the batch that runs
+  private @Nullable Object keeping; // what tells the batch that runs, if its rows are kept
 
   /**
    * A run over linear layers.
@@ -71,7 +75,7 @@ final class EvaRun implements AutoCloseable {
           batches = data.iterator();
         }
         try (var _ = new PointerScope()) {
-          forward(batches.next());
+          take(batches.next());
         }
         if (analyses.values().stream().allMatch(EvaLayer::known)) {
           won = shared();
@@ -97,13 +101,16 @@ final class EvaRun implements AutoCloseable {
   /** Layers that get the same rows share one analysis, which the first of them owns. */
   private void group(Map<String, Integer> counts, Iterable<EvaBatch> data) {
     var inputs = new LinkedHashMap<String, String>();
+    var bytes = new LinkedHashMap<String, Long>();
     try (var _ = new PointerScope();
         var _ =
             new Observation(
                 layers,
                 path ->
                     (x, y) -> {
-                      inputs.computeIfAbsent(path, _ -> Fingerprint.of(rows(path, x)));
+                      Tensor rows = rows(path, x);
+                      inputs.computeIfAbsent(path, _ -> Fingerprint.of(rows));
+                      bytes.merge(path, rows.nbytes(), Long::sum);
                       return y;
                     })) {
       forward(first(data));
@@ -129,7 +136,28 @@ final class EvaRun implements AutoCloseable {
                   Objects.requireNonNull(counts.get(path)),
                   Integer::max);
             });
+    // Other batches may be longer.
+    kept.expect(2 * most.keySet().stream().mapToLong(path -> bytes.getOrDefault(path, 0L)).sum());
     most.forEach((path, count) -> analyses.put(path, new EvaLayer(path, count, eva.tau())));
+  }
+
+  /** Takes a batch in: from its rows if it was there before, else by running the model. */
+  private void take(EvaBatch batch) {
+    if (batch.data() == null || (kept.of(batch) == null && !kept.room())) {
+      forward(batch);
+      return;
+    }
+    if (kept.of(batch) == null) {
+      keeping = batch.data();
+      try {
+        forward(batch);
+      } finally {
+        keeping = null;
+      }
+    }
+    Map<String, List<Tensor>> rows = Objects.requireNonNullElse(kept.of(batch), Map.of());
+    SideBySide.each(
+        List.copyOf(listening), path -> rows.getOrDefault(path, List.of()).forEach(of(path)::add));
   }
 
   private void forward(EvaBatch batch) {
@@ -146,7 +174,8 @@ final class EvaRun implements AutoCloseable {
   }
 
   private Tensor seen(String path, Tensor x, Tensor y) {
-    if (listening.contains(path)) {
+    Object data = keeping;
+    if (data != null || listening.contains(path)) {
       try (var _ = new PointerScope()) {
         Tensor rows = rows(path, x);
         EvaLayer analysis = of(path);
@@ -156,6 +185,8 @@ final class EvaRun implements AutoCloseable {
               .accept(
                   "%s: a batch is passed over because it has %d rows for %d components"
                       .formatted(path, rows.size(0), analysis.count()));
+        } else if (data != null) {
+          kept.put(data, path, rows);
         } else {
           analysis.add(rows);
         }
@@ -229,5 +260,6 @@ final class EvaRun implements AutoCloseable {
   @Override
   public void close() {
     analyses.values().forEach(EvaLayer::close);
+    kept.close();
   }
 }

@@ -1,23 +1,34 @@
 package espalier.adapters.lora.starts;
 
+import static org.bytedeco.pytorch.global.torch.equal;
+
 import espalier.adapters.NotFiniteException;
 import espalier.nn.HalfPrecision;
 import espalier.nn.LayerObserver;
 import espalier.nn.Scope;
+import java.util.Arrays;
+import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
-/** Second moments XᵀX of the inputs of some layers, summed over calls. */
+/**
+ * Second moments XᵀX of the inputs of some layers, summed over calls. Layers that get the same
+ * inputs one after the other, as the projections of one attention do, share one sum for as long as
+ * they do.
+ */
 final class InputCovariance implements AutoCloseable {
 
-  private final Map<String, Tensor> totals = new LinkedHashMap<>();
-  private final Map<String, Integer> calls = new LinkedHashMap<>();
+  /** The call before: where a sum stood, what came to it, and where it stands now. */
+  private record Call(InputSum from, Tensor rows, InputSum to) {}
+
+  private final Map<String, InputSum> sums = new LinkedHashMap<>();
   private final boolean half;
+  private @Nullable Call last;
 
   /**
    * Begins with nothing.
@@ -45,45 +56,67 @@ final class InputCovariance implements AutoCloseable {
       }
       // By the largest entry with its sign, and not the largest magnitude, as the method has it.
       rows = rows.div(rows.max().abs());
-      Tensor product = rows.t().matmul(rows);
-      if (!product.isfinite().all().item_bool()) { // waits for the device: once a call
-        throw new NotFiniteException(
-            "%s: the covariance of its inputs is not finite; the data makes the model overflow, an input is all zero, or use_float16_for_covariance must be off"
-                .formatted(path));
+      InputSum before = sums.getOrDefault(path, InputSum.NONE);
+      InputSum after = shared(before, rows);
+      if (after == null) {
+        after = before.plus(rows, path);
+        forget();
+        last = new Call(before, Scope.own(rows), after);
       }
-      Tensor total = totals.get(path);
-      if (total == null) {
-        totals.put(path, Scope.own(product));
-      } else {
-        total.add_(product);
-      }
-      calls.merge(path, 1, Integer::sum);
+      sums.put(path, after.taken());
+      before.left();
     }
+  }
+
+  private void forget() {
+    if (last != null) {
+      last.rows.close();
+      last = null;
+    }
+  }
+
+  /** Where the layer before has come with the same rows from the same sum; or null. */
+  private @Nullable InputSum shared(InputSum before, Tensor rows) {
+    return last != null
+            && last.from == before
+            && Arrays.equals(last.rows.shape(), rows.shape())
+            && last.rows.scalar_type().intern() == rows.scalar_type().intern()
+            && equal(last.rows, rows) // waits for the device: once a call
+        ? last.to
+        : null;
   }
 
   /** How many calls of a layer were taken in. */
   int calls(String path) {
-    return calls.getOrDefault(path, 0);
+    return sums.getOrDefault(path, InputSum.NONE).calls();
   }
 
   /**
-   * The mean over the calls of a layer, [in, in].
+   * The means over the calls of each layer, [in, in]; layers that shared all their inputs share the
+   * tensor.
    *
-   * @throws IllegalStateException if there were none
+   * @throws IllegalStateException if a layer had none
+   * @throws NotFiniteException if a covariance is not finite
    */
-  Tensor mean(String path) {
-    Tensor total = totals.get(path);
-    if (total == null) {
-      throw new IllegalStateException(
-          "%s got no input while the model ran; let runModel run the model on some text, or take the layer out of target_modules"
-              .formatted(path));
+  Map<String, Tensor> means(Iterable<String> paths) {
+    var bySum = new IdentityHashMap<InputSum, Tensor>();
+    var means = new LinkedHashMap<String, Tensor>();
+    for (String path : paths) {
+      InputSum sum = sums.get(path);
+      if (sum == null) {
+        throw new IllegalStateException(
+            "%s got no input while the model ran; let runModel run the model on some text, or take the layer out of target_modules"
+                .formatted(path));
+      }
+      means.put(path, bySum.computeIfAbsent(sum, same -> same.mean(path)));
     }
-    return total.div(new Scalar((double) calls(path)));
+    return means;
   }
 
   @Override
   public void close() {
-    totals.values().forEach(Tensor::close);
-    totals.clear();
+    forget();
+    sums.values().forEach(InputSum::left);
+    sums.clear();
   }
 }

@@ -30,6 +30,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -95,6 +96,31 @@ class EvaTest {
 
   private static LoraLinear on(Adapters adapters, String path) {
     return (LoraLinear) Objects.requireNonNull(adapters.on("default").get(path), path);
+  }
+
+  @Test
+  void the_model_runs_once_over_a_batch_that_is_known_to_come_again() {
+    Map<String, Tensor> plain = compute(usual(), EvaOptions.defaults());
+    var runs = new AtomicInteger();
+    List<EvaBatch> known =
+        inputs.stream()
+            .map(
+                x ->
+                    new EvaBatch(
+                        () -> {
+                          runs.incrementAndGet();
+                          chain.forward(x).close();
+                        },
+                        null,
+                        x))
+            .toList();
+
+    try (Prepared found = Eva.compute(chain.tree, FACTS, usual(), known, EvaOptions.defaults())) {
+
+      assertThat(runs.get()).isLessThanOrEqualTo(known.size() + 1); // one tells equal inputs
+      Eva.components(found)
+          .forEach((path, t) -> assertThat(t.equal(plain.get(path))).as(path).isTrue());
+    }
   }
 
   @Test
