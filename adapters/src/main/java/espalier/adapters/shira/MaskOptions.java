@@ -11,13 +11,17 @@ import org.jspecify.annotations.Nullable;
  *     averaged over, 1 or more
  * @param perLayerSeed whether layers of equal shape get different random masks
  * @param frequency whole lines of {@code struct}, or null for as many as fit
- * @param compact whether files hold the gaps between entries, one byte each, in the place of rows
- *     and columns: less than half the size, but only for this library to read
+ * @param compact whether files hold the gaps between entries, a byte each, or rows and columns,
+ *     four bytes each in most models; null for gaps where the reference needs neither because it
+ *     draws the same entries again, and rows and columns where it does not
  */
 public record MaskOptions(
-    int calibrationBatches, boolean perLayerSeed, @Nullable Integer frequency, boolean compact) {
+    int calibrationBatches,
+    boolean perLayerSeed,
+    @Nullable Integer frequency,
+    @Nullable Boolean compact) {
 
-  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, false);
+  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, null);
 
   /** Checks the numbers. */
   public MaskOptions {
@@ -33,7 +37,10 @@ public record MaskOptions(
         .raise();
   }
 
-  /** Eight batches, one seed for all layers, as many lines as fit, the reference's files. */
+  /**
+   * Eight batches, one seed for all layers, as many lines as fit, small files that the reference
+   * reads.
+   */
   public static MaskOptions defaults() {
     return DEFAULTS;
   }
@@ -53,8 +60,12 @@ public record MaskOptions(
     return new MaskOptions(calibrationBatches, perLayerSeed, lines, compact);
   }
 
-  /** The same with small files, or with those that the reference reads. */
-  public MaskOptions withCompact(boolean on) {
+  /**
+   * The same with gaps in files, or rows and columns.
+   *
+   * @param on null for the smaller one that the reference reads
+   */
+  public MaskOptions withCompact(@Nullable Boolean on) {
     return new MaskOptions(calibrationBatches, perLayerSeed, frequency, on);
   }
 }

@@ -62,7 +62,7 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
             fields.integer("calibration_batches", MaskOptions.DEFAULTS.calibrationBatches()),
             fields.flag("per_layer_seed", false),
             fields.integerOrNull("frequency"),
-            fields.flag("compact", false));
+            fields.json("compact") == null ? null : fields.flag("compact", false));
     in.finish(fields);
     return options;
   }
@@ -110,8 +110,8 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
     if (options.frequency() != null) {
       nested.put("frequency", options.frequency());
     }
-    if (options.compact()) {
-      nested.put("compact", true);
+    if (options.compact() != null) {
+      nested.put("compact", options.compact());
     }
     out.putNested("mask_options", nested);
   }
