@@ -38,7 +38,8 @@ import picocli.CommandLine.Spec;
       "  espalier convert ADAPTER --model MODEL --threshold 0.99 --out DIR",
       "  espalier convert ADAPTER --model MODEL --to gguf-adapter --out FILE.gguf",
       "  espalier convert ADAPTER --initial FIRST --out DIR",
-      "  espalier convert ADAPTER --export-as hira --out DIR"
+      "  espalier convert ADAPTER --export-as hira --out DIR",
+      "  espalier convert ADAPTER --export-as shira_compact --out DIR"
     })
 final class ConvertCommand implements Callable<Integer> {
 
@@ -114,7 +115,8 @@ final class ConvertCommand implements Callable<Integer> {
       paramLabel = "METHOD",
       description =
           "Write an adapter's folder as one of another method that computes the same and that PEFT"
-              + " reads: HIRA of HIRA_SB, LORA where its space is additive")
+              + " reads: HIRA of HIRA_SB, LORA where its space is additive; of SHIRA also SHIRA,"
+              + " with rows and columns, and SHIRA_COMPACT, with the gaps between entries")
   private @Nullable String method;
 
   @Override

@@ -32,7 +32,10 @@ public final class ShiraLinear extends Adapter {
   static final String INDICES = "shira_indices";
   static final String GAPS = "shira_gaps";
 
-  /** From as many entries on libtorch draws in another way than it did before version 2.7. */
+  /**
+   * From as many entries on 32 random bits are few to draw one with, and no version of libtorch is
+   * trusted to draw as another does.
+   */
   private static final long DRAWN_OTHERWISE = (1L << 32) / 20;
 
   private final Linear layer;
