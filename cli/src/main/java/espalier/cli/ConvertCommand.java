@@ -38,7 +38,8 @@ import picocli.CommandLine.Spec;
       "  espalier convert ADAPTER --model MODEL --threshold 0.99 --out DIR",
       "  espalier convert ADAPTER --model MODEL --to gguf-adapter --out FILE.gguf",
       "  espalier convert ADAPTER --initial FIRST --out DIR",
-      "  espalier convert ADAPTER --to hira --out DIR"
+      "  espalier convert ADAPTER --to hira --out DIR",
+      "  espalier convert ADAPTER --to shira_compact --out DIR"
     })
 final class ConvertCommand implements Callable<Integer> {
 
@@ -107,7 +108,8 @@ final class ConvertCommand implements Callable<Integer> {
       description =
           "gguf-adapter: a LoRA adapter as the file that llama.cpp loads with --lora; or, without"
               + " --model, another method that computes the same and that PEFT reads: hira of"
-              + " HIRA_SB, lora where its space is additive")
+              + " HIRA_SB, lora where its space is additive; of SHIRA shira, with rows and columns,"
+              + " and shira_compact, with the gaps between entries")
   private @Nullable String to;
 
   @Option(names = "--json", description = "Print one JSON object a layer")

@@ -142,14 +142,6 @@ final class EntryMemory {
         }
       }
     }
-    if (sparse) {
-      int x = 0;
-      for (Part part : leaving)
-        x |= touch(weight, part.positions, part.firstFrom(from), part.firstFrom(to), bytes(half));
-      for (Part part : coming)
-        x |= touch(weight, part.positions, part.firstFrom(from), part.firstFrom(to), bytes(half));
-      sink = x;
-    }
     for (Part part : leaving) {
       put(part, part.before, part.firstFrom(from), part.firstFrom(to));
     }
@@ -172,20 +164,6 @@ final class EntryMemory {
         part.patch.notFinite();
       }
     }
-  }
-
-  static int sink;
-  static final boolean sparse = !Boolean.getBoolean("notouch");
-
-  private static int touch(
-      MemorySegment weight, MemorySegment positions, int from, int to, long bytes) {
-    int x = 0;
-    for (int i = from; i < to; i++) {
-      x |=
-          weight.get(
-              ValueLayout.JAVA_BYTE, bytes * positions.get(ValueLayout.JAVA_INT_UNALIGNED, 4L * i));
-    }
-    return x;
   }
 
   private void look(Part part, int from, int to) {

@@ -37,6 +37,13 @@ final class Adapting {
         : config;
   }
 
+  /** The cases look at SHiRA's rows and columns, which we leave out where the reference may. */
+  static AdapterConfig withIndices(AdapterConfig config) {
+    return config instanceof ShiraConfig shira
+        ? shira.withOptions(shira.options().withCompact(false))
+        : config;
+  }
+
   /** Loads adapters by name from the folders where the reference saved them. */
   static Adapters load(PretrainedModel model, Map<String, Path> folders, boolean trainable) {
     folders.forEach(

@@ -45,7 +45,7 @@ final class InitCase implements Experiment {
         var _ = new NoGradGuard()) {
       Adapters adapters = Adapters.of(box, ModelFacts.of("box"));
       long seed = golden.get("rng").required("seed").asLong();
-      AdapterConfig config = Adapting.config(golden.get("config"));
+      AdapterConfig config = Adapting.withIndices(Adapting.config(golden.get("config")));
       InitSource init = InitSource.shared(seed);
       if (config instanceof LoraConfig lora) {
         init = init.withPrepared(GoldenStart.prepared(box, layout, lora, inputs, got));

@@ -1,10 +1,14 @@
 package espalier.adapters.shira;
 
-import static org.bytedeco.pytorch.global.torch.sparse_sampled_addmm;
+import static org.bytedeco.pytorch.global.torch.sparse_sampled_addmm_out;
 
+import espalier.nn.HalfPrecision;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.MemoryFormat;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The gradient of a few entries of a weight: K inner products over the tokens, out of the m·n that
@@ -38,11 +42,20 @@ final class EntryGradient {
 
   /** Only the products that are wanted. */
   static Tensor sampled(Tensor g, Tensor x, Support support, double factor) {
-    Tensor wideG = SparseProduct.wide(g);
-    Tensor wideX = SparseProduct.wide(x);
-    Tensor pattern = support.sparse(wideX.new_zeros(support.count()));
-    return sparse_sampled_addmm(pattern, wideG.t(), wideX, new Scalar(0), new Scalar(factor))
+    Tensor byOutput = turned(g);
+    Tensor byInput = turned(x);
+    Tensor pattern = support.sparse(byOutput.new_zeros(support.count()));
+    return sparse_sampled_addmm_out(
+            pattern, pattern, byOutput, byInput.t(), new Scalar(0), new Scalar(factor))
         .values();
+  }
+
+  // The library wants to walk along the tokens, and would make this copy of what was widened.
+  private static Tensor turned(Tensor t) {
+    return HalfPrecision.isHalf(t)
+        ? t.t()
+            .to(ScalarType.Float, false, false, new MemoryFormatOptional(MemoryFormat.Contiguous))
+        : t.t().contiguous();
   }
 
   /** All products, by blocks of rows, of which the wanted ones are kept. */

@@ -89,9 +89,18 @@ final class MaskChoice {
   }
 
   private Tensor random(long count, @Nullable Tensor free) {
-    Tensor order = randperm(out * in, new GeneratorOptional(generator()));
+    return random(out * in, count, generator(), free);
+  }
+
+  private static Tensor random(long size, long count, Generator generator, @Nullable Tensor free) {
+    Tensor order = randperm(size, new GeneratorOptional(generator));
     Tensor allowed = free == null ? order : order.masked_select(free.index_select(0, order));
     return allowed.narrow(0, 0, count).sort().get0();
+  }
+
+  /** The entries that the reference draws, ascending, int64 [count]. */
+  static Tensor drawn(long size, long count, @Nullable Long seed) {
+    return random(size, count, createCPUGenerator(seed == null ? DEFAULT_SEED : seed), null);
   }
 
   // A generator of its own, so that neither the other draws nor the global generator feel it.

@@ -11,8 +11,9 @@ import org.jspecify.annotations.Nullable;
  *     averaged over, 1 or more
  * @param perLayerSeed whether layers of equal shape get different random masks
  * @param frequency whole lines of {@code struct}, or null for as many as fit
- * @param compact whether files hold the gaps between entries, one byte each, in the place of rows
- *     and columns: less than half the size, but only for this library to read
+ * @param compact whether files hold the gaps between entries, a byte each, or rows and columns,
+ *     four bytes each in most models; null for gaps where the reference needs neither because it
+ *     draws the same entries again, and rows and columns where it does not
  * @param conv1d whether GPT-2's Conv1D is adapted too, {@code shira_conv1d} in files; rows and
  *     columns there are those of the matrix as it is stored, [in, out]. Only for this library to
  *     read
@@ -21,10 +22,10 @@ public record MaskOptions(
     int calibrationBatches,
     boolean perLayerSeed,
     @Nullable Integer frequency,
-    boolean compact,
+    @Nullable Boolean compact,
     boolean conv1d) {
 
-  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, false, false);
+  static final MaskOptions DEFAULTS = new MaskOptions(8, false, null, null, false);
 
   /** Checks the numbers. */
   public MaskOptions {
@@ -40,7 +41,10 @@ public record MaskOptions(
         .raise();
   }
 
-  /** Eight batches, one seed for all layers, as many lines as fit, the reference's files. */
+  /**
+   * Eight batches, one seed for all layers, as many lines as fit, small files that the reference
+   * reads.
+   */
   public static MaskOptions defaults() {
     return DEFAULTS;
   }
@@ -60,8 +64,12 @@ public record MaskOptions(
     return new MaskOptions(calibrationBatches, perLayerSeed, lines, compact, conv1d);
   }
 
-  /** The same with small files, or with those that the reference reads. */
-  public MaskOptions withCompact(boolean on) {
+  /**
+   * The same with gaps in files, or rows and columns.
+   *
+   * @param on null for the smaller one that the reference reads
+   */
+  public MaskOptions withCompact(@Nullable Boolean on) {
     return new MaskOptions(calibrationBatches, perLayerSeed, frequency, on, conv1d);
   }
 

@@ -12,8 +12,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  *
  * @param positions int64 [K], ascending and distinct
  * @param values [K]
+ * @param compact whether the file has gaps
  */
-record SavedEntries(Tensor positions, Tensor values) {
+record SavedEntries(Tensor positions, Tensor values, boolean compact) {
 
   /** The largest whole number up to which float32 has all of them. */
   private static final double EXACT = 1 << 24;
@@ -27,33 +28,38 @@ record SavedEntries(Tensor positions, Tensor values) {
           "the file has %s without the other of shira_weight and shira_indices; values mean nothing without the places where they stand"
               .formatted(saved.keySet()));
     }
-    Tensor positions = where.dim() == 1 ? fromGaps(where, out * in) : fromIndices(where, out, in);
+    Tensor positions = where.dim() == 1 ? fromGaps(where, out, in) : fromIndices(where, out, in);
     if (positions.size(0) != values.size(0)) {
       throw new IllegalArgumentException(
           "the file has %d values but %d entries to put them; both come from one file"
               .formatted(values.size(0), positions.size(0)));
     }
-    return ordered(positions, values, in);
+    return ordered(positions, values, in, where.dim() == 1);
   }
 
   /** The same entries in the transpose of the matrix, which has so many rows and columns. */
   SavedEntries turned(long rows, long columns) {
     var turned = Turned.of(positions, values, rows, columns);
-    return new SavedEntries(turned.positions(), turned.values());
+    return new SavedEntries(turned.positions(), turned.values(), compact);
   }
 
-  private static Tensor fromGaps(Tensor gaps, long size) {
-    if (gaps.scalar_type().intern() != ScalarType.Byte) {
+  private static Tensor fromGaps(Tensor gaps, long out, long in) {
+    if (!Gaps.are(gaps)) {
       throw new IllegalArgumentException(
-          "shira_gaps is of type %s but is made of bytes".formatted(gaps.scalar_type().intern()));
+          "shira_gaps is of type %s and has %d entries but is made of bytes, four of which say how long a row is"
+              .formatted(gaps.scalar_type().intern(), gaps.numel()));
     }
     Tensor positions = Gaps.positions(gaps);
-    if (positions.size(0) > 0 && positions.max().item_long() >= size) {
-      throw new IllegalArgumentException(
-          "shira_gaps reaches entry %d but the weight has %d; the file belongs to another model"
-              .formatted(positions.max().item_long(), size));
-    }
-    return positions;
+    long width = Gaps.width(gaps);
+    Tensor rows = positions.floor_divide(new Scalar(width));
+    Tensor columns = positions.remainder(new Scalar(width));
+    return flat("shira_gaps", rows, columns, out, in);
+  }
+
+  private static Tensor flat(String name, Tensor rows, Tensor columns, long out, long in) {
+    require(name, rows, out, "row");
+    require(name, columns, in, "column");
+    return rows.mul(new Scalar(in)).add(columns);
   }
 
   private static Tensor fromIndices(Tensor indices, long out, long in) {
@@ -64,24 +70,20 @@ record SavedEntries(Tensor positions, Tensor values) {
               + " exists; save them as int32");
     }
     Tensor whole = (indices.is_floating_point() ? indices.round() : indices).to(ScalarType.Long);
-    Tensor rows = whole.select(0, 0);
-    Tensor columns = whole.select(0, 1);
-    require(rows, out, "row");
-    require(columns, in, "column");
-    return rows.mul(new Scalar(in)).add(columns);
+    return flat("shira_indices", whole.select(0, 0), whole.select(0, 1), out, in);
   }
 
-  private static void require(Tensor numbers, long size, String what) {
+  private static void require(String name, Tensor numbers, long size, String what) {
     long least = numbers.min().item_long();
     long most = numbers.max().item_long();
     if (least < 0 || most >= size) {
       throw new IllegalArgumentException(
-          "shira_indices has the %s %d but there are %d; the file belongs to another model"
-              .formatted(what, least < 0 ? least : most, size));
+          "%s has the %s %d but there are %d; the file belongs to another model"
+              .formatted(name, what, least < 0 ? least : most, size));
     }
   }
 
-  private static SavedEntries ordered(Tensor positions, Tensor values, long in) {
+  private static SavedEntries ordered(Tensor positions, Tensor values, long in, boolean compact) {
     var sorted = positions.sort();
     Tensor inOrder = sorted.get0();
     Tensor twice = diff(inOrder).eq(new Scalar(0));
@@ -92,6 +94,6 @@ record SavedEntries(Tensor positions, Tensor values) {
           "shira_indices has the entry [%d, %d] twice; each entry has one value"
               .formatted(at / in, at % in));
     }
-    return new SavedEntries(inOrder, values.index_select(0, sorted.get1()));
+    return new SavedEntries(inOrder, values.index_select(0, sorted.get1()), compact);
   }
 }

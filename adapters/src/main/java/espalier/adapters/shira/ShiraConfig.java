@@ -1,6 +1,7 @@
 package espalier.adapters.shira;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterContents;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigHead;
 import espalier.adapters.Targets;
@@ -11,6 +12,8 @@ import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
+import java.util.Map;
+import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -130,6 +133,16 @@ public record ShiraConfig(
             ? Support.first(linear, count)
             : new MaskChoice(this, linear, path, random).support(count);
     return new ShiraLinear(this, linear, support, random);
+  }
+
+  /** Whether the entries are those that the reference draws, unless a file says otherwise. */
+  boolean drawnByReference() {
+    return mask == ShiraMask.Known.RANDOM && !options.perLayerSeed() && nonOverlapWith.isEmpty();
+  }
+
+  @Override
+  public AdapterContents exportedAs(String method, Map<String, Tensor> tensors) {
+    return ShiraExport.of(this, method, tensors);
   }
 
   private long count(Linear layer, String path) {

@@ -63,7 +63,7 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
             fields.integer("calibration_batches", MaskOptions.DEFAULTS.calibrationBatches()),
             fields.flag("per_layer_seed", false),
             fields.integerOrNull("frequency"),
-            fields.flag("compact", false),
+            fields.json("compact") == null ? null : fields.flag("compact", false),
             fields.flag("shira_conv1d", false));
     in.finish(fields);
     return options;
@@ -112,8 +112,8 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
     if (options.frequency() != null) {
       nested.put("frequency", options.frequency());
     }
-    if (options.compact()) {
-      nested.put("compact", true);
+    if (options.compact() != null) {
+      nested.put("compact", options.compact());
     }
     if (options.conv1d()) {
       nested.put("shira_conv1d", true);

@@ -32,15 +32,25 @@ public final class ShiraLinear extends Adapter {
   static final String INDICES = "shira_indices";
   static final String GAPS = "shira_gaps";
 
+  /**
+   * From as many entries on 32 random bits are few to draw one with, and no version of libtorch is
+   * trusted to draw as another does.
+   */
+  private static final long DRAWN_OTHERWISE = (1L << 32) / 20;
+
   private final Linear layer;
-  private final boolean compact;
+  private final ShiraConfig config;
   private final Tensor values; // [K]
   private Support support;
+
+  /** Whether the entries are those that the reference draws; null where it was not looked at. */
+  private @Nullable Boolean drawn;
 
   ShiraLinear(ShiraConfig config, Linear layer, Support support, Init init) {
     this.layer = layer;
     this.support = support;
-    compact = config.options().compact();
+    this.config = config;
+    drawn = config.drawnByReference() && !init.isBlank() && support.size() < DRAWN_OTHERWISE;
     long count = support.count();
     values = parameter(VALUES, config.zeroStart() ? init.zero(count) : init.normal(1, count));
   }
@@ -96,8 +106,27 @@ public final class ShiraLinear extends Adapter {
 
   // ---- files
 
+  /**
+   * Whether the places are saved as gaps: where nothing else is asked for, if the reference can do
+   * without, because its own draw puts the same entries in their place.
+   */
+  private boolean compact() {
+    Boolean asked = config.options().compact();
+    if (asked != null) {
+      return asked;
+    }
+    if (drawn == null) {
+      try (var _ = new PointerScope()) {
+        drawn =
+            MaskChoice.drawn(support.size(), support.count(), config.randomSeed())
+                .equal(support.positions());
+      }
+    }
+    return drawn;
+  }
+
   Set<String> savedNames() {
-    return compact ? Set.of(VALUES, GAPS) : Set.of(VALUES, INDICES);
+    return compact() ? Set.of(VALUES, GAPS) : Set.of(VALUES, INDICES);
   }
 
   Map<String, Tensor> saved() {
@@ -106,21 +135,23 @@ public final class ShiraLinear extends Adapter {
     }
     var saved = new LinkedHashMap<String, Tensor>();
     saved.put(VALUES, values);
-    if (compact) {
-      saved.put(GAPS, Gaps.of(support.positions()));
+    if (compact()) {
+      saved.put(GAPS, Gaps.of(support.positions(), support.in()));
     } else {
-      saved.put(INDICES, support.indices());
+      saved.put(INDICES, support.narrowIndices());
     }
     return Collections.unmodifiableMap(saved);
   }
 
   private Map<String, Tensor> savedAsStored() {
     var stored = Turned.of(support.positions(), values.detach(), support.out(), support.in());
-    return Map.of(
-        VALUES,
-        stored.values(),
-        compact ? GAPS : INDICES,
-        compact ? Gaps.of(stored.positions()) : Support.indices(stored.positions(), support.out()));
+    return compact()
+        ? Map.of(VALUES, stored.values(), GAPS, Gaps.of(stored.positions(), support.out()))
+        : Map.of(
+            VALUES,
+            stored.values(),
+            INDICES,
+            support.narrowIndices(stored.positions(), support.out()));
   }
 
   @Override
@@ -151,6 +182,12 @@ public final class ShiraLinear extends Adapter {
       support = new Support(before.out(), before.in(), file.positions());
       values.set_data(values.new_empty(file.values().sizes()).copy_(file.values()));
       before.close();
+      boolean possible =
+          file.compact()
+              && config.drawnByReference()
+              && support.count() == config.r() * (support.out() + support.in())
+              && support.size() < DRAWN_OTHERWISE;
+      drawn = possible ? null : false;
     }
   }
 

@@ -5,15 +5,20 @@ import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import java.util.Arrays;
 import java.util.List;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Products with a weight of which a few entries are changed. Backward keeps x alone: the weight
  * with the entries in it is there, or is made again.
  */
 final class SparseProduct {
+
+  /** Rows from which on it pays to widen the weight. */
+  private static final long WORTH_WIDENING = 16;
 
   private SparseProduct() {}
 
@@ -39,11 +44,16 @@ final class SparseProduct {
         CustomFunction.apply(
             inputs,
             toValues ? List.of(flat) : List.of(),
-            () -> layer.base(flat, layer.adapters().weightWith(adapter), learned ? null : bias),
-            (g, saved) ->
-                Arrays.asList(
-                    toInput ? times(g, layer.adapters().weightWith(adapter)) : null,
-                    toValues ? gradient(adapter, g, saved.getFirst()) : null));
+            () -> product(layer, flat, layer.adapters().weightWith(adapter), learned ? null : bias),
+            (g, saved) -> {
+              Tensor dx = toInput ? g.new_empty(g.size(0), adapter.support().in()) : null;
+              Tensor computed = HalfPrecision.emulated(g) ? wide(g) : g;
+              if (dx != null) {
+                times(computed, layer.adapters().weightWith(adapter), dx);
+              }
+              return Arrays.asList(
+                  dx, toValues ? gradient(adapter, computed, saved.getFirst()) : null);
+            });
     return shaped(learned ? y.add(bias) : y, x);
   }
 
@@ -82,7 +92,7 @@ final class SparseProduct {
   private static Tensor byRow(ShiraLinear adapter, Tensor flat) {
     Tensor x = wide(flat);
     Tensor values = adapter.values().to(x.scalar_type().intern()).mul(new Scalar(adapter.scale()));
-    Tensor matrix = adapter.support().sparse(values);
+    Tensor matrix = adapter.support().sparseAgain(values);
     Tensor y = x.new_empty(x.size(0), adapter.support().out());
     for (long row = 0; row < x.size(0); row++) {
       y.select(0, row).copy_(matrix.mv(x.select(0, row)));
@@ -100,10 +110,27 @@ final class SparseProduct {
         .to(adapter.values().scalar_type().intern());
   }
 
-  /** g W, in the dtype of g. */
+  /**
+   * x Wᵀ + bias. Where half precision would be emulated the result is made before what is wide:
+   * otherwise each layer leaves a hole below what it keeps.
+   */
+  private static Tensor product(Linear layer, Tensor x, Tensor weight, @Nullable Tensor bias) {
+    if (!HalfPrecision.emulated(x) || x.size(0) < WORTH_WIDENING) {
+      return layer.base(x, weight, bias);
+    }
+    Tensor y = x.new_empty(x.size(0), weight.size(0));
+    return y.copy_(layer.base(wide(x), wide(weight), bias == null ? null : wide(bias)));
+  }
+
+  /** g W, into dx. */
+  private static void times(Tensor g, Tensor weight, Tensor dx) {
+    try (var _ = new PointerScope()) {
+      dx.copy_(times(g, weight));
+    }
+  }
+
   private static Tensor times(Tensor g, Tensor weight) {
-    ScalarType dtype = g.scalar_type().intern();
-    return HalfPrecision.emulated(g) ? wide(g).mm(wide(weight)).to(dtype) : g.mm(weight.to(dtype));
+    return g.mm(weight.to(g.scalar_type().intern()));
   }
 
   static Tensor wide(Tensor t) {

@@ -3,7 +3,6 @@ package espalier.adapters.shira;
 import static org.bytedeco.pytorch.global.torch.arange;
 import static org.bytedeco.pytorch.global.torch.searchsorted;
 import static org.bytedeco.pytorch.global.torch.sparse_csr_tensor;
-import static org.bytedeco.pytorch.global.torch.stack;
 
 import espalier.nn.Linear;
 import espalier.nn.Scope;
@@ -12,14 +11,15 @@ import org.bytedeco.pytorch.LayoutOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptions;
-import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch.Layout;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
  * Where the trained entries of one weight stand: flat positions i·in + j, 32 bits wide unless the
- * weight is too large for that. Row pointers and columns, which products need, are built once.
+ * weight is too large for that. Row pointers, which products need, are built once; columns too
+ * where they are asked for again and again, but not for training, where as many numbers as the
+ * adapter has would be kept to save a thousandth of a step.
  */
 final class Support implements AutoCloseable {
 
@@ -76,15 +76,25 @@ final class Support implements AutoCloseable {
 
   /** Rows and columns, int32 [2, K]. */
   Tensor indices() {
-    return indices(positions, in);
+    return indices(positions, in, ScalarType.Int);
   }
 
-  /** Rows and columns of flat positions in a matrix of so many columns, int32 [2, K]. */
-  static Tensor indices(Tensor positions, long columns) {
-    var both = new TensorVector();
-    both.push_back(positions.floor_divide(new Scalar(columns)));
-    both.push_back(positions.remainder(new Scalar(columns)));
-    return stack(both, 0).to(ScalarType.Int);
+  /** Rows and columns in 16 bits where they fit, which the reference widens; [2, K]. */
+  Tensor narrowIndices() {
+    return narrowIndices(positions, in);
+  }
+
+  /** The same of other flat positions, in a matrix of this size and so many columns. */
+  Tensor narrowIndices(Tensor flat, long width) {
+    boolean fits = Math.max(out, in) - 1 <= Short.MAX_VALUE;
+    return indices(flat, width, fits ? ScalarType.Short : ScalarType.Int);
+  }
+
+  private static Tensor indices(Tensor flat, long width, ScalarType dtype) {
+    Tensor both = flat.new_empty(2, flat.size(0)).to(dtype);
+    both.select(0, 0).copy_(flat.floor_divide(new Scalar(width)));
+    both.select(0, 1).copy_(flat.remainder(new Scalar(width)));
+    return both;
   }
 
   /** For each row the number of entries above it; [out + 1]. */
@@ -97,10 +107,7 @@ final class Support implements AutoCloseable {
   }
 
   private Tensor columns() {
-    if (columns == null) {
-      columns = Scope.owned(() -> positions.remainder(new Scalar(in)).to(indexType()));
-    }
-    return columns;
+    return positions.remainder(new Scalar(in)).to(indexType());
   }
 
   private ScalarType indexType() {
@@ -116,16 +123,28 @@ final class Support implements AutoCloseable {
   }
 
   /**
-   * The entries as a sparse matrix by rows.
+   * The entries as a sparse matrix by rows, which is asked for seldom.
    *
    * @param values [K], float32 or float64
-   * @return [out, in], CSR
+   * @return [out, in], CSR, which holds the values themselves
    */
   Tensor sparse(Tensor values) {
+    return sparse(values, columns());
+  }
+
+  /** As {@link #sparse}, but fast for the next time: where it lies is kept. */
+  Tensor sparseAgain(Tensor values) {
+    if (columns == null) {
+      columns = Scope.owned(this::columns);
+    }
+    return sparse(values, columns);
+  }
+
+  private Tensor sparse(Tensor values, Tensor columns) {
     var options =
         new TensorOptions(values.scalar_type().intern())
             .layout(new LayoutOptional(Layout.SparseCsr));
-    return sparse_csr_tensor(rowPointers(), columns(), values, new long[] {out, in}, options);
+    return sparse_csr_tensor(rowPointers(), columns, values, new long[] {out, in}, options);
   }
 
   /** The entries in a matrix of zeros, [out, in]. */

@@ -4,7 +4,9 @@ import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.adapters.AdapterContents;
 import espalier.adapters.Adapters;
+import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
@@ -35,7 +37,14 @@ class ShiraFormatTest {
   private static final JsonMapper JSON = new JsonMapper();
   private static final AdapterCatalog CATALOG = AdapterCatalog.standard();
   private static final ShiraConfig CONFIG =
-      ShiraConfig.defaults().withR(2).withZeroStart(false).withTargets(Targets.named("layer"));
+      ShiraConfig.defaults()
+          .withR(2)
+          .withZeroStart(false)
+          .withOptions(MaskOptions.defaults().withCompact(false))
+          .withTargets(Targets.named("layer"));
+  private static final ShiraConfig UNDECIDED = CONFIG.withOptions(MaskOptions.defaults());
+  private static final ShiraConfig COMPACT =
+      CONFIG.withOptions(MaskOptions.defaults().withCompact(true));
   private static final String KEY = "base_model.model.layer.";
 
   private final Tree.Draw draw = new Tree.Draw(4);
@@ -163,9 +172,9 @@ class ShiraFormatTest {
     load(other, CONFIG.withRandomSeed(9L).withMask(ShiraMask.of("mystery")).withR(1), saved);
 
     Tensor indices = there(saved.get(KEY + "shira_indices"));
-    assertThat(indices.scalar_type().intern()).isEqualTo(ScalarType.Int);
+    assertThat(indices.scalar_type().intern()).isEqualTo(ScalarType.Short);
     assertThat(indices.shape()).containsExactly(2, 100);
-    assertThat(shira(other).indices().equal(indices)).isTrue();
+    assertThat(shira(other).indices().equal(indices.to(ScalarType.Int))).isTrue();
     assertThat(shira(other).values().equal(there(saved.get(KEY + "shira_weight")))).isTrue();
   }
 
@@ -192,7 +201,7 @@ class ShiraFormatTest {
     saved.put(KEY + "shira_indices", indices.to(ScalarType.Float));
     load(adapters, CONFIG, saved);
 
-    assertThat(shira(adapters).indices().equal(indices)).isTrue();
+    assertThat(shira(adapters).indices().equal(indices.to(ScalarType.Int))).isTrue();
     saved.put(KEY + "shira_indices", indices.to(ScalarType.Float).add(new Scalar(1 << 25)));
     assertRefused(
         saved,
@@ -248,20 +257,20 @@ class ShiraFormatTest {
   }
 
   @Test
-  void a_compact_file_is_less_than_half_as_large_and_holds_the_same() {
-    MaskOptions compact = MaskOptions.defaults().withCompact(true);
-    Map<String, Tensor> small = saved(CONFIG.withOptions(compact));
+  void a_compact_file_is_smaller_and_holds_the_same() {
+    Map<String, Tensor> small = saved(COMPACT);
     Map<String, Tensor> large = saved(CONFIG);
     Adapters fromSmall = model();
     Adapters fromLarge = model();
     Adapters forReference = model();
 
-    load(fromSmall, CONFIG.withOptions(compact), small);
-    load(fromLarge, CONFIG.withOptions(compact), large);
+    load(fromSmall, COMPACT, small);
+    load(fromLarge, COMPACT, large);
     load(forReference, CONFIG, small);
 
     assertThat(small.keySet()).containsExactlyInAnyOrder(KEY + "shira_weight", KEY + "shira_gaps");
-    assertThat(bytes(small)).isLessThan(bytes(large) / 2);
+    assertThat(bytes(small)).isEqualTo(4 * 100 + 4 + 100);
+    assertThat(bytes(large)).isEqualTo(4 * 100 + 2 * 2 * 100);
     assertThat(shira(fromSmall).deltaWeight().equal(shira(fromLarge).deltaWeight())).isTrue();
     assertThat(forReference.state("one").keySet())
         .containsExactlyInAnyOrder(KEY + "shira_weight", KEY + "shira_indices");
@@ -269,6 +278,99 @@ class ShiraFormatTest {
             there(forReference.state("one").get(KEY + "shira_indices"))
                 .equal(there(large.get(KEY + "shira_indices"))))
         .isTrue();
+  }
+
+  @Test
+  void by_itself_a_file_is_compact_only_where_the_reference_draws_the_same_entries() {
+    ShiraConfig seeded = UNDECIDED.withRandomSeed(7L);
+
+    assertThat(saved(UNDECIDED)).containsKey(KEY + "shira_gaps");
+    assertThat(saved(seeded)).containsKey(KEY + "shira_gaps");
+    assertThat(saved(UNDECIDED.withMask(ShiraMask.Known.WEIGHT_MAGNITUDE)))
+        .containsKey(KEY + "shira_indices");
+    assertThat(saved(seeded.withOptions(MaskOptions.defaults().withPerLayerSeed(true))))
+        .containsKey(KEY + "shira_indices");
+    Adapters adapters = model();
+    adapters.attach("other", CONFIG, 1);
+    adapters.add("one", seeded.withR(1).withNonOverlapWith("other"), AttachOptions.seeded(1));
+    assertThat(adapters.state("one")).containsKey(KEY + "shira_indices");
+  }
+
+  @Test
+  void a_compact_file_that_is_loaded_stays_compact_only_if_its_entries_are_the_drawn_ones() {
+    Map<String, Tensor> drawn = saved(COMPACT.withRandomSeed(7L));
+    Map<String, Tensor> other = saved(COMPACT.withRandomSeed(8L));
+    Map<String, Tensor> fewer = saved(COMPACT.withRandomSeed(7L).withR(1));
+    Map<String, Tensor> large = saved(CONFIG.withRandomSeed(7L));
+
+    assertThat(again(drawn)).containsKey(KEY + "shira_gaps");
+    assertThat(again(other)).containsKey(KEY + "shira_indices");
+    assertThat(again(fewer)).containsKey(KEY + "shira_indices");
+    assertThat(again(large)).containsKey(KEY + "shira_indices");
+  }
+
+  private Map<String, Tensor> again(Map<String, Tensor> saved) {
+    Adapters adapters = model();
+    load(adapters, UNDECIDED.withRandomSeed(7L), saved);
+    return adapters.state("one");
+  }
+
+  @Test
+  void a_saved_adapter_is_converted_from_one_form_to_the_other_without_its_model() {
+    Map<String, Tensor> large = saved(CONFIG);
+    Map<String, Tensor> mixed = new HashMap<>(large);
+    mixed.replaceAll((_, tensor) -> tensor.flip(-1));
+    mixed.put("base_model.model.norm.weight", Tensor.create(1f, 2));
+
+    AdapterContents small = CONFIG.exportedAs("SHIRA_COMPACT", mixed);
+    AdapterContents back = small.config().exportedAs("SHIRA", small.tensors());
+
+    assertThat(small.tensors())
+        .containsOnlyKeys(KEY + "shira_weight", KEY + "shira_gaps", "base_model.model.norm.weight");
+    assertThat(small.config()).isEqualTo(COMPACT);
+    assertThat(back.config()).isEqualTo(CONFIG);
+    Adapters adapters = model();
+    load(adapters, COMPACT, forLayer(small.tensors()));
+    assertThat(adapters.state("one").get(KEY + "shira_weight"))
+        .matches(values -> values.equal(there(large.get(KEY + "shira_weight"))));
+    assertThat(forLayer(back.tensors()).keySet()).isEqualTo(large.keySet());
+    large.forEach(
+        (key, tensor) -> assertThat(there(back.tensors().get(key)).equal(tensor)).isTrue());
+    assertThat(small.config().exportedAs("SHIRA_COMPACT", small.tensors()).tensors())
+        .isEqualTo(small.tensors());
+    assertThatThrownBy(() -> CONFIG.exportedAs("LORA", large))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageStartingWith("SHIRA can not be exported as LORA; ");
+  }
+
+  private static Map<String, Tensor> forLayer(Map<String, Tensor> tensors) {
+    var own = new HashMap<>(tensors);
+    own.remove("base_model.model.norm.weight");
+    return own;
+  }
+
+  @Test
+  void gaps_that_mean_nothing_or_leave_the_weight_are_refused() {
+    Map<String, Tensor> saved = saved(COMPACT);
+    Tensor gaps = there(saved.get(KEY + "shira_gaps"));
+
+    saved.put(KEY + "shira_gaps", gaps.to(ScalarType.Int));
+    assertRefused(
+        saved,
+        "shira_gaps is of type Int and has 104 entries but is made of bytes, four of which say how"
+            + " long a row is");
+    saved.put(KEY + "shira_gaps", gaps.clone().fill_(new Scalar(0)));
+    assertRefused(
+        saved,
+        "shira_gaps is of type Byte and has 104 entries but is made of bytes, four of which say how"
+            + " long a row is");
+    Tensor wide = gaps.clone();
+    wide.select(0, 1).fill_(new Scalar(1));
+    saved.put(KEY + "shira_gaps", wide);
+    assertThatThrownBy(() -> load(model(), COMPACT, saved))
+        .hasMessageMatching(
+            "layer: shira_gaps has the column \\d+ but there are 20; the file belongs to another"
+                + " model");
   }
 
   private static long bytes(Map<String, Tensor> tensors) {
@@ -279,11 +381,12 @@ class ShiraFormatTest {
   void gaps_of_any_width_come_back() {
     Tensor positions = Tensor.create(0L, 1, 255, 256, 511, 512, 767, 1023, 5000, 5001, 100_000);
 
-    Tensor bytes = Gaps.of(positions);
+    Tensor bytes = Gaps.of(positions, 70_000);
 
     assertThat(bytes.scalar_type().intern()).isEqualTo(ScalarType.Byte);
     assertThat(Gaps.positions(bytes).equal(positions)).isTrue();
-    assertThat(Gaps.positions(Gaps.of(Tensor.create(300L))).item_long()).isEqualTo(300);
+    assertThat(Gaps.width(bytes)).isEqualTo(70_000);
+    assertThat(Gaps.positions(Gaps.of(Tensor.create(300L), 20)).item_long()).isEqualTo(300);
   }
 
   @Test
