@@ -404,9 +404,9 @@ public final class Adapters {
 
   /** Makes a change while no forward pass is under way; see {@link #steady}. */
   private <T> T changed(Supplier<T> change) {
-    var result = new AtomicReference<T>();
+    var result = new AtomicReference<@Nullable T>();
     set.lock().change(() -> result.set(change.get()));
-    return result.get();
+    return Objects.requireNonNull(result.get());
   }
 
   // ---- swapping in place
