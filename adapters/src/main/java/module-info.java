@@ -19,7 +19,6 @@ module espalier.adapters {
 
   requires transitive espalier.nn;
   requires transitive tools.jackson.databind;
-  requires jdk.management;
   requires org.bytedeco.javacpp;
   requires org.bytedeco.pytorch;
   requires static org.jspecify;

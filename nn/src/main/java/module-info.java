@@ -4,6 +4,7 @@ module espalier.nn {
   exports espalier.nn;
   exports espalier.nn.parallel;
 
+  requires jdk.management;
   requires transitive org.bytedeco.javacpp;
   requires transitive org.bytedeco.pytorch;
   requires static transitive org.jspecify;

@@ -330,8 +330,8 @@ class HotSwapTest {
       throws InterruptedException {
     try (Tree model =
             Tree.empty()
-                .with("one", new Linear(new Tree.Draw(1).normal(64, 64), null))
-                .with("two", new Linear(new Tree.Draw(2).normal(64, 64), null));
+                .with("one", new Linear(new Tree.Draw(1).normal(256, 256), null))
+                .with("two", new Linear(new Tree.Draw(2).normal(256, 256), null));
         var _ = Scope.open();
         var _ = new NoGradGuard()) {
       Adapters adapters = on(model);
@@ -342,7 +342,7 @@ class HotSwapTest {
               .withTargets(Targets.named("one", "two"));
       adapters.attach("a", config, 1);
       adapters.attach("b", config, 2);
-      Tensor x = new Tree.Draw(3).normal(4, 64);
+      Tensor x = new Tree.Draw(3).normal(4, 256);
       Supplier<List<Tensor>> outputs =
           () ->
               Stream.of("one", "two")
@@ -361,7 +361,7 @@ class HotSwapTest {
                       try (var _ = Scope.open();
                           var _ = new NoGradGuard()) {
                         List<Tensor> seen = adapters.steady(outputs);
-                        if (!equal(seen, first) && !equal(seen, second)) {
+                        if (!near(seen, first) && !near(seen, second)) {
                           mixed.incrementAndGet();
                         }
                       }
@@ -374,7 +374,7 @@ class HotSwapTest {
       }
       reader.join();
 
-      assertThat(equal(first, second)).isFalse();
+      assertThat(near(first, second)).isFalse();
       assertThat(mixed).hasValue(0);
     }
   }
@@ -390,6 +390,16 @@ class HotSwapTest {
           .hasMessageContaining("from within a forward pass");
       assertThat(adapters.merged()).isEmpty();
     }
+  }
+
+  // A weight that is asked for again and again is multiplied in another order.
+  private static boolean near(List<Tensor> a, List<Tensor> b) {
+    for (int i = 0; i < a.size(); i++) {
+      if (a.get(i).sub(b.get(i)).abs().max().item_double() > 1e-3) {
+        return false;
+      }
+    }
+    return true;
   }
 
   private static boolean equal(List<Tensor> a, List<Tensor> b) {

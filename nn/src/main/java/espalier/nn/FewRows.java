@@ -31,6 +31,7 @@ final class FewRows {
   /** What the operator wants beside the tensors, made once; it has no Java method of its own. */
   private static final class Call {
     static final OperatorHandle LINEAR;
+    static final OperatorHandle REORDER;
     static final IValue NO_ACTIVATION;
     static final IValue NO_SCALARS;
     static final IValue NONE;
@@ -41,6 +42,10 @@ final class FewRows {
             Dispatcher.singleton()
                 .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
                 .retainReference();
+        REORDER =
+            Dispatcher.singleton()
+                .findSchemaOrThrow("mkldnn::_reorder_linear_weight", "")
+                .retainReference();
         NO_ACTIVATION = new IValue("none").retainReference();
         NO_SCALARS =
             new IValue(new GenericList(OptionalType.get(ListType.ofNumbers().containedType(0))))
@@ -48,6 +53,18 @@ final class FewRows {
         NONE = new IValue().retainReference();
       }
     }
+  }
+
+  /** What {@link #linear} takes in the place of w, in an order of its own: opaque, 2-D. */
+  static Tensor packed(Tensor w, long rows) {
+    return Scope.result(
+        () -> {
+          var stack = new IValueVector();
+          stack.push_back(new IValue(w.detach()));
+          stack.push_back(new IValue(rows));
+          Call.REORDER.callBoxed(stack);
+          return new Tensor(stack.get(0).toTensor());
+        });
   }
 
   /** Whether x Wᵀ is such a product and needs no gradient. */
@@ -62,7 +79,7 @@ final class FewRows {
         && !(GradMode.is_enabled() && (x.requires_grad() || w.requires_grad()));
   }
 
-  /** x Wᵀ + bias; x [..., in], W [out, in], bias [out] or null. */
+  /** x Wᵀ + bias; x [..., in], W [out, in] or packed, bias [out] or null. */
   static Tensor linear(Tensor x, Tensor w, @Nullable Tensor bias) {
     return Scope.result(
         () -> {

@@ -23,6 +23,7 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
   private @Nullable Tensor weight; // as the checkpoint has it; null while codes stand for it
   private @Nullable QuantisedWeight codes; // [out, in]
   private @Nullable Tensor bias; // [out]
+  private final PackedWeight packed = new PackedWeight();
 
   /**
    * A linear layer over given tensors.
@@ -249,7 +250,7 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
         : partition.linear(x, bias, (in, b) -> part.apply(in, local(in, w, b)));
   }
 
-  private static Tensor local(Tensor x, Tensor w, @Nullable Tensor b) {
+  private Tensor local(Tensor x, Tensor w, @Nullable Tensor b) {
     if (oneRow(x, w)) {
       // A decoded token. libtorch hands one row to a matrix product, which was measured three times
       // slower here than the matrix-vector product, and that reads the weight at full speed.
@@ -259,12 +260,22 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
       return (b == null ? y : y.add_(b)).view(shape);
     }
     if (FewRows.fit(x, w)) {
-      return FewRows.linear(x, w, b);
+      return FewRows.linear(x, isStored(w) ? packed.of(w, x.numel() / x.size(-1)) : w, b);
     }
     if (HalfPrecision.emulated(x) && !w.requires_grad() && x.numel() >= 16 * x.size(-1)) {
       return HalfPrecision.linearWide(x, w, b);
     }
     return b == null ? linear(x, w) : linear(x, w, new TensorOptional(b));
+  }
+
+  // Another weight, such as one that an adapter makes, is not asked for again.
+  private boolean isStored(Tensor w) {
+    return weight != null && w.is_same(weight);
+  }
+
+  @Override
+  final void weightWritten() {
+    packed.forget();
   }
 
   private static boolean oneRow(Tensor x, Tensor w) {
@@ -311,6 +322,7 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
 
   @Override
   public void close() {
+    packed.forget();
     super.close();
     dropCodes();
   }

@@ -9,6 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.Pointer;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.jspecify.annotations.Nullable;
 
@@ -17,6 +19,10 @@ import org.jspecify.annotations.Nullable;
  * as sentences.
  */
 public final class Native {
+
+  private static final boolean LINUX = System.getProperty("os.name", "").startsWith("Linux");
+  private static final long PAGE = 64 << 10; // a multiple of every page size in use
+  private static final int PAGE_OUT = 21; // MADV_PAGEOUT
 
   private Native() {}
 
@@ -134,6 +140,28 @@ public final class Native {
       int _ = (int) trim.invokeExact(0L);
     } catch (Throwable e) {
       throw new IllegalStateException("malloc_trim failed", e);
+    }
+  }
+
+  /**
+   * Leaves the memory of a tensor to the system, which drops pages that a file still has. Nothing
+   * is lost; reading it again takes longer once. Where that is not known, nothing happens.
+   */
+  static void pageOut(Tensor tensor) {
+    var advise =
+        function("madvise", ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT);
+    if (advise == null || !LINUX) {
+      return;
+    }
+    try (var _ = new PointerScope()) {
+      long from = (tensor.data_ptr().address() + PAGE - 1) / PAGE * PAGE;
+      long to =
+          (tensor.data_ptr().address() + tensor.numel() * tensor.element_size()) / PAGE * PAGE;
+      if (to > from) {
+        int _ = (int) advise.invokeExact(from, to - from, PAGE_OUT);
+      }
+    } catch (Throwable e) {
+      throw new IllegalStateException("madvise failed", e);
     }
   }
 

@@ -3,7 +3,7 @@ package espalier.adapters.hirasb;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.Resolution;
 import espalier.adapters.UnsupportedAdapterException;
-import espalier.adapters.calibration.FreeMemory;
+import espalier.nn.FreeMemory;
 import espalier.adapters.calibration.Prepared;
 import espalier.adapters.calibration.WeightGradients;
 import espalier.nn.Adaptable;

@@ -112,8 +112,8 @@ public final class ShiraLinear extends Adapter {
    */
   private boolean compact() {
     Boolean asked = config.options().compact();
-    if (asked != null) {
-      return asked;
+    if (asked != null || layer.transposed()) { // the reference draws nothing for a Conv1D
+      return Boolean.TRUE.equals(asked);
     }
     if (drawn == null) {
       try (var _ = new PointerScope()) {

@@ -1,4 +1,4 @@
-package espalier.adapters.calibration;
+package espalier.nn;
 
 import com.sun.management.OperatingSystemMXBean;
 import java.io.IOException;
@@ -7,7 +7,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.stream.Stream;
 
-/** How much memory of the machine a preparation may count on. */
+/** How much memory of the machine may be counted on. */
 public final class FreeMemory {
 
   private static final Path LINUX = Path.of("/proc/meminfo");
