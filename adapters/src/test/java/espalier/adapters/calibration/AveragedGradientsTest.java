@@ -10,7 +10,6 @@ import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.LongSupplier;
 import org.bytedeco.pytorch.Tensor;
 import org.junit.jupiter.api.Test;
 
@@ -30,17 +29,15 @@ class AveragedGradientsTest {
     return new AveragedGradients("Method", tree, CalibrationOptions.defaults().withMemory(memory));
   }
 
-  private LongSupplier batches() {
-    return () -> {
-      try (var _ = Scope.graph()) {
-        Tensor y = new Tree.Draw(9).normal(4, 6);
-        for (Linear layer : layers.values()) {
-          y = layer.forward(y);
-        }
-        y.square().sum().backward();
+  private long backward() {
+    try (var _ = Scope.graph()) {
+      Tensor y = new Tree.Draw(9).normal(4, 6);
+      for (Linear layer : layers.values()) {
+        y = layer.forward(y);
       }
-      return 4;
-    };
+      y.square().sum().backward();
+    }
+    return 4;
   }
 
   @Test
@@ -50,7 +47,7 @@ class AveragedGradientsTest {
 
       gradients.look(
           layers,
-          batches(),
+          this::backward,
           (_, _, gradient) -> {
             assertThat(seen).allMatch(tensor -> tensor.isNull());
             assertThat(gradient.abs().max().item_double()).isGreaterThan(0);
@@ -69,7 +66,7 @@ class AveragedGradientsTest {
 
       gradients.look(
           layers,
-          batches(),
+          this::backward,
           (path, _, _) ->
               observed.add(
                   path
@@ -93,7 +90,7 @@ class AveragedGradientsTest {
               () ->
                   gradients.look(
                       layers,
-                      batches(),
+                      this::backward,
                       (_, _, gradient) -> {
                         seen.add(gradient);
                         throw new IllegalStateException("no");
