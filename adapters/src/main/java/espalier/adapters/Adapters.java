@@ -456,6 +456,18 @@ public final class Adapters {
     on(name).values().forEach(adapter -> adapter.scale(factor));
   }
 
+  /**
+   * Lets an adapter keep what it makes of the layers' weights from one call without gradients to
+   * the next, as {@link Adapter#keepWhenServing} says: HiRA keeps W ⊙ (1 + M), which costs the
+   * memory of the adapted weights once more and saves forming it for each call. It is made anew
+   * after a training step, another file, or another factor.
+   *
+   * @param on false drops what is kept
+   */
+  public void keepWhenServing(String name, boolean on) {
+    on(name).values().forEach(adapter -> adapter.keepWhenServing(on));
+  }
+
   /** Multiplies the factor of the active adapters. */
   public void scaleLayers(double factor) {
     active().forEach(name -> on(name).values().forEach(a -> a.scale(a.scale() * factor)));

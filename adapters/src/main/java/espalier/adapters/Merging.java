@@ -46,7 +46,13 @@ final class Merging {
     if (!options.untieReplicas()) {
       refuseReplicas(layers.keySet(), added);
     }
-    allOrNone(layers, leaders, added, options.safe(), AdapterStack::prepareMerge);
+    if (options.keepBackup()) {
+      allOrNone(layers, leaders, added, options.safe(), AdapterStack::prepareMerge);
+    } else {
+      refuseWithoutMultiplier(layers, added);
+      Preparation dividing = (stack, all, _) -> stack.prepareMergeWithoutBackup(all);
+      allOrNone(layers, Map.of(), added, options.safe(), dividing);
+    }
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 
@@ -125,6 +131,27 @@ final class Merging {
     }
   }
 
+  private static void refuseWithoutMultiplier(Map<String, Adaptable> layers, List<String> names) {
+    layers.forEach(
+        (path, layer) ->
+            names.stream()
+                .map(layer.adapters()::find)
+                .filter(adapter -> adapter != null && !multiplies(adapter))
+                .findFirst()
+                .ifPresent(
+                    adapter -> {
+                      throw new UnsupportedAdapterException(
+                          "%s at %s is a %s, whose merge can not be divided out of the weight again; merge it with keepBackup"
+                              .formatted(names, path, adapter.typeName()));
+                    }));
+  }
+
+  private static boolean multiplies(Adapter adapter) {
+    try (var multiplier = adapter.multiplier()) {
+      return multiplier != null;
+    }
+  }
+
   private static @Nullable String refusal(Adaptable layer, Adapter adapter) {
     String own = adapter.mergeRefusal();
     return own == null ? layer.mergeRefusal(adapter) : own;
@@ -179,6 +206,11 @@ final class Merging {
       merges.forEach(
           (path, merge) -> {
             Adaptable layer = Objects.requireNonNull(layers.get(path));
+            if (!Ranks.all(layer, merge.divisible())) {
+              throw new NotFiniteException(
+                  "%s: merging %s without a copy of the weight could not be undone: it is %s, and entries that are multiplied by less than 0.001, or rounded, can not be divided again; nothing was merged, so merge with keepBackup"
+                      .formatted(path, names, layer.dtype()));
+            }
             if (safe && !Ranks.all(layer, merge.finite())) {
               throw new NotFiniteException(
                   "%s: merging %s gives entries that are not finite; nothing was merged"

@@ -1,10 +1,13 @@
 package espalier.adapters;
 
+import espalier.nn.Adaptable;
 import espalier.nn.Layer;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
+import java.util.stream.Stream;
 
 /**
  * The layers of a model that a config means.
@@ -46,5 +49,26 @@ public record Resolution(
    */
   public static Resolution of(Layer model, ModelFacts facts, AdapterConfig config) {
     return new TargetResolver(model, facts, config).resolve();
+  }
+
+  /**
+   * The layers that get an adapter, by path.
+   *
+   * @throws UnsupportedAdapterException if one of them is of no kind that can have one
+   */
+  public Map<String, Adaptable> adaptables(Layer model) {
+    Map<String, Layer> layers = model.layers();
+    var found = new LinkedHashMap<String, Adaptable>();
+    Stream.concat(modules.stream(), parameters.stream())
+        .forEach(
+            path -> {
+              if (!(layers.get(path) instanceof Adaptable layer)) {
+                throw new UnsupportedAdapterException(
+                    "%s is a %s, which can not be adapted; name the layers in it"
+                        .formatted(path, Objects.requireNonNull(layers.get(path)).typeName()));
+              }
+              found.put(path, layer);
+            });
+    return found;
   }
 }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.hirasb.HiraSbConfig;
 import espalier.nn.Adapter;
 import espalier.nn.Int4Weight;
 import espalier.nn.Int8Weight;
@@ -84,7 +85,12 @@ class QuantisedBaseTest {
   /** An adapter with its tensors moved away from the start. */
   private static Adapters trained(Linear layer, String fields) {
     Adapters adapters = on(layer);
-    adapters.attach("default", config(fields), AttachOptions.seeded(5));
+    Map<String, Tensor> gradient = // for a method that starts from one
+        Map.of(HiraSbConfig.GRADIENT, new Tree.Draw(9).normal(12, 64));
+    adapters.attach(
+        "default",
+        config(fields),
+        AttachOptions.of(InitSource.seeded(5).withPrepared(Map.of("layer", gradient))));
     var draw = new Tree.Draw(6);
     try (var _ = new NoGradGuard()) {
       adapter(adapters)
@@ -114,7 +120,9 @@ class QuantisedBaseTest {
         "'peft_type': 'HIRA', 'r': 4, 'hira_blocks': 2",
         "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2",
         "'peft_type': 'SHIRA', 'r': 2",
-        "'peft_type': 'ABBA', 'r1': 2, 'r2': 2"
+        "'peft_type': 'ABBA', 'r1': 2, 'r2': 2",
+        "'peft_type': 'HIRA_SB', 'r': 4",
+        "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'"
       })
   void a_method_computes_what_it_does_over_the_decoded_weight(String fields) {
     for (String form : List.of("nf4", "int8")) {
@@ -161,6 +169,10 @@ class QuantisedBaseTest {
         "'peft_type': 'LORA', 'r': 4, 'lora_bias': true",
         "'peft_type': 'LORA', 'r': 4, 'use_dora': true",
         "'peft_type': 'HIRA', 'r': 4",
+        "'peft_type': 'HIRA', 'r': 4, 'hira_blocks': 2",
+        "'peft_type': 'HIRA_SB', 'r': 4",
+        "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2",
+        "'peft_type': 'ABBA', 'r1': 2, 'r2': 2",
         "'peft_type': 'SHIRA', 'r': 2"
       })
   void merging_rounds_to_the_grid_and_unmerging_brings_every_code_back(String fields) {

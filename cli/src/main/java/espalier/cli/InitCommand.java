@@ -34,18 +34,22 @@ import picocli.CommandLine.Spec;
 final class InitCommand implements Callable<Integer> {
 
   /** What the adapter's config says of the start, by the word on the command line. */
-  private static final Map<String, String> STARTS =
+  private static final Map<String, List<String>> STARTS =
       Map.of(
-          "corda", "init_lora_weights=corda",
-          "eva", "init_lora_weights=eva",
-          "hira-sb", "peft_type=HIRA_SB",
-          "lora-ga", "init_lora_weights=lora_ga");
+          "corda", List.of("init_lora_weights=corda"),
+          "eva", List.of("init_lora_weights=eva"),
+          "hira-sb", List.of("peft_type=HIRA_SB"),
+          "lora-ga", List.of("init_lora_weights=lora_ga"),
+          "shira-gradient", List.of("peft_type=SHIRA", "mask_type=gradient"),
+          "shira-snip", List.of("peft_type=SHIRA", "mask_type=snip"));
 
   @SuppressWarnings("NullAway.Init")
   @Spec
   private CommandSpec spec;
 
-  @Parameters(paramLabel = "START", description = "corda, eva, hira-sb or lora-ga")
+  @Parameters(
+      paramLabel = "START",
+      description = "corda, eva, hira-sb, lora-ga, shira-gradient or shira-snip")
   private String start = "";
 
   @Option(
@@ -65,8 +69,8 @@ final class InitCommand implements Callable<Integer> {
       names = "--examples",
       paramLabel = "N",
       description =
-          "How many examples are looked at (default 256, for lora-ga 64, for hira-sb what its"
-              + " calibration_batches need)")
+          "How many examples are looked at (default 256, for lora-ga 64, for hira-sb and SHiRA what"
+              + " their calibration_batches need)")
   private @Nullable Integer examples;
 
   @Mixin private OutFolder out = new OutFolder();
@@ -78,7 +82,7 @@ final class InitCommand implements Callable<Integer> {
 
   @Override
   public Integer call() {
-    String init = STARTS.get(start);
+    List<String> init = STARTS.get(start);
     if (init == null) {
       throw new ParameterException(
           spec.commandLine(),
@@ -98,9 +102,9 @@ final class InitCommand implements Callable<Integer> {
     return 0;
   }
 
-  private List<String> settings(String init, Path folder) {
+  private List<String> settings(List<String> init, Path folder) {
     var settings = new ArrayList<>(overrides.values());
-    settings.add("adapter." + init);
+    init.forEach(setting -> settings.add("adapter." + setting));
     // Nothing of a run is to be found there, which would be gone on with.
     settings.add("output=\"" + folder.toString().replace("\\", "\\\\") + "\"");
     if (!data.isEmpty()) {

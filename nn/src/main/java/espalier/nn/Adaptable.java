@@ -129,6 +129,7 @@ public abstract class Adaptable extends Layer {
           "this %s %s; split a model once, before adapters come"
               .formatted(typeName(), partition != null ? "is split already" : "has adapters"));
     }
+    partition = by; // before the weight is replaced, which a part of a table is told by
     Shard ofWeight = by.weight();
     if (ofWeight != null) {
       try (var _ = new PointerScope();
@@ -139,9 +140,11 @@ public abstract class Adaptable extends Layer {
         if (bias != null && ofBias != null) {
           replaceBias(ofBias.of(bias));
         }
+      } catch (RuntimeException e) {
+        partition = null;
+        throw e;
       }
     }
-    partition = by;
   }
 
   /** A part of the weight in its logical shape, with the layout that the layer keeps it in. */

@@ -167,10 +167,28 @@ public abstract class Adapter extends Layer {
     return null;
   }
 
+  /**
+   * What merging now would multiply each entry of the original weight by, for a method whose update
+   * is W ⊙ M; null for all others. It is the caller's to close, and stays as it is when the adapter
+   * changes.
+   */
+  public @Nullable WeightMultiplier multiplier() {
+    return null;
+  }
+
   /** Why this adapter can not be merged, as a sentence that names the rule, or null if it can. */
   public @Nullable String mergeRefusal() {
     return null;
   }
+
+  /**
+   * Lets this adapter keep what it computes from the layer's weight between calls that need no
+   * gradient and are not in training, or drops it and keeps nothing any longer. A method without
+   * anything of the kind does nothing.
+   *
+   * @param on whether to keep; it may cost as much memory as the layer's weight
+   */
+  public void keepWhenServing(boolean on) {}
 
   /** Why rows of one batch can not have this adapter, as a sentence, or null if they can. */
   public @Nullable String rowsRefusal() {

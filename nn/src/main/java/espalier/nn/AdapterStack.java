@@ -186,6 +186,22 @@ public final class AdapterStack {
   }
 
   /**
+   * As {@link #prepareMerge(List)}, but for adapters with a {@linkplain Adapter#multiplier
+   * multiplier}: no copy of the original weight is kept beside the merged one, and unmerging
+   * divides. Where a copy is there already it stays.
+   *
+   * @return to be closed by the caller, and to be put in force only if it is {@linkplain
+   *     Merge#divisible divisible}; or null if nothing is to be merged here
+   * @throws IllegalStateException if an adapter has no multiplier
+   */
+  public @Nullable Merge prepareMergeWithoutBackup(List<String> names) {
+    List<String> added =
+        names.stream().filter(n -> adapters.containsKey(n) && !merged.contains(n)).toList();
+    added.forEach(name -> get(name).requireFilled());
+    return added.isEmpty() ? null : Merge.prepareWithoutBackup(this, added);
+  }
+
+  /**
    * Gets ready to have exactly these adapters merged, whatever is merged now. Adapters of a few
    * entries are exchanged by writing those entries, without a product and without a copy of the
    * weight.

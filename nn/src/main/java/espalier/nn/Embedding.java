@@ -1,17 +1,23 @@
 package espalier.nn;
 
 import static org.bytedeco.pytorch.global.torch.embedding;
+import static org.bytedeco.pytorch.global.torch.ones_like;
 import static org.bytedeco.pytorch.global.torch.scalar_tensor;
+import static org.bytedeco.pytorch.global.torch.where;
 
 import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.ScalarOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
 /** Looks up rows of W [V, D], and multiplies them by a fixed scale where the model asks for it. */
 public final class Embedding extends Adaptable {
 
+  /** What the library adds to a norm before it divides by it. */
+  private static final double TINY = 1e-7;
+
   private Tensor weight; // [V, D]
-  private final long paddingIndex;
+  private final LookupOptions options;
   private final double scale;
 
   /** An embedding over W [V, D] without a padding row and without a scale. */
@@ -27,8 +33,18 @@ public final class Embedding extends Adaptable {
    * @param scale factor on the output, such as Gemma's √D
    */
   public Embedding(Tensor weight, long paddingIndex, double scale) {
+    this(weight, LookupOptions.padded(paddingIndex), scale);
+  }
+
+  /**
+   * An embedding with libtorch's options.
+   *
+   * @param weight [V, D]
+   * @param scale factor on the output
+   */
+  public Embedding(Tensor weight, LookupOptions options, double scale) {
     this.weight = parameter("weight", weight);
-    this.paddingIndex = paddingIndex;
+    this.options = options;
     this.scale = scale;
   }
 
@@ -45,7 +61,13 @@ public final class Embedding extends Adaptable {
   /** The row that gets no gradient, or -1. */
   public long paddingIndex() {
     // A table that was cut short may have lost the row; a part of a split table has not.
-    return partition() == null && paddingIndex >= vocabulary() ? -1 : paddingIndex;
+    long padding = options.paddingIndex();
+    return partition() == null && padding >= vocabulary() ? -1 : padding;
+  }
+
+  /** How rows are looked up. */
+  public LookupOptions options() {
+    return options;
   }
 
   /** The table, [V, D]. */
@@ -72,7 +94,29 @@ public final class Embedding extends Adaptable {
 
   @Override
   public Tensor base(Tensor ids, Tensor table, @Nullable Tensor none) {
-    return scaled(lookup(ids, table));
+    return scaled(limited(lookup(ids, table)));
+  }
+
+  /** Rows of a table [..., D], each scaled down to the largest norm that the options allow. */
+  public Tensor limited(Tensor rows) {
+    Double most = options.maxNorm();
+    if (most == null) {
+      return rows;
+    }
+    if (partition() != null) {
+      throw new IllegalStateException(
+          "an embedding with max_norm can not be split, for no rank sees whole rows; leave it"
+              + " whole");
+    }
+    Tensor wide = HalfPrecision.widened(rows.detach());
+    Tensor norms =
+        wide.norm(new ScalarOptional(new Scalar(options.normType())), new long[] {-1}, true);
+    Tensor factor =
+        where(
+            norms.gt(new Scalar(most)),
+            norms.add(new Scalar(TINY)).reciprocal().mul(new Scalar(most)),
+            ones_like(norms));
+    return rows.mul(factor.to(rows.scalar_type().intern()));
   }
 
   /** Rows that were looked up, [..., D], times this embedding's scale. */
@@ -91,11 +135,11 @@ public final class Embedding extends Adaptable {
     Partition partition = partition();
     return partition == null
         ? rows(ids, table, paddingIndex())
-        : partition.lookup(ids, table, paddingIndex, Embedding::rows);
+        : partition.lookup(ids, table, options.paddingIndex(), this::rows);
   }
 
-  private static Tensor rows(Tensor ids, Tensor table, long padding) {
-    return embedding(table, ids, padding, false, false);
+  private Tensor rows(Tensor ids, Tensor table, long padding) {
+    return embedding(table, ids, padding, options.scaleGradByFreq(), options.sparse());
   }
 
   @Override

@@ -67,7 +67,19 @@ public final class ExpertWeight extends Adaptable {
 
   /** One expert's weight as [out, in]: a view. */
   public Tensor weight(long expert) {
-    Tensor one = weight.dim() == 3 ? weight.select(0, expert) : weight;
+    return one(weight, expert);
+  }
+
+  /** One expert's weight as it was before anything was merged, as [out, in]: a view. */
+  public Tensor originalWeight(long expert) {
+    return one(originalWeight(), expert);
+  }
+
+  /**
+   * One expert's part, as [out, in], of a tensor that stands as the parameter is stored: a view.
+   */
+  public Tensor one(Tensor all, long expert) {
+    Tensor one = all.dim() == 3 ? all.select(0, expert) : all;
     return transposed ? one.t() : one;
   }
 

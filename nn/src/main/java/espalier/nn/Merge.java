@@ -6,6 +6,7 @@ import java.util.List;
 import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -14,6 +15,9 @@ import org.jspecify.annotations.Nullable;
  * leaves everything as it was, bit for bit.
  */
 public final class Merge implements AutoCloseable {
+
+  /** The least factor on an entry that is divided out again. */
+  private static final double SMALLEST = 1e-3;
 
   private final AdapterStack stack;
   private final MergedWeights weights;
@@ -28,6 +32,11 @@ public final class Merge implements AutoCloseable {
 
   private boolean pending;
 
+  /** What the weight will be the original multiplied by, where no copy of that is to be kept. */
+  private List<WeightMultiplier> multipliers = List.of();
+
+  private boolean divisible = true;
+
   private @Nullable Tensor weight;
   private @Nullable QuantisedWeight codes; // in the place of the weight
   private boolean finiteCodes = true;
@@ -40,6 +49,56 @@ public final class Merge implements AutoCloseable {
     this.weights = stack.weights();
     this.names = names;
     this.instead = instead;
+  }
+
+  /** A merge that keeps no copy of the original, which comes back by division. */
+  static Merge prepareWithoutBackup(AdapterStack stack, List<String> names) {
+    Merge merge = prepare(stack, names, false, null);
+    try (var _ = new PointerScope();
+        var _ = new NoGradGuard()) {
+      merge.dropBackup();
+      return merge;
+    } catch (RuntimeException e) {
+      merge.close();
+      throw e;
+    }
+  }
+
+  private void dropBackup() {
+    if (stack.layer().codes() != null) {
+      divisible = false;
+      return;
+    }
+    if (!weights.multipliable()) {
+      return; // a copy is there, or what stands in the weight can not be divided out
+    }
+    var own = new ArrayList<WeightMultiplier>();
+    multipliers = own;
+    for (String name : names) {
+      WeightMultiplier multiplier = stack.get(name).multiplier();
+      if (multiplier == null) {
+        throw new IllegalStateException(
+            "%s does not multiply the weight, so that nothing can be divided out of it"
+                .formatted(name));
+      }
+      own.add(multiplier);
+    }
+    var all = new ArrayList<>(weights.multipliers());
+    all.addAll(own);
+    divisible =
+        switch (stack.layer().dtype()) {
+          case Float, Double ->
+              MergedWeights.factor(all).abs().ge(new Scalar(SMALLEST)).all().item_bool();
+          default -> false;
+        };
+  }
+
+  /**
+   * Whether the original weight can be had back: by a copy of it, or in float32 and float64 by
+   * division, if nothing was multiplied by less than 0.001.
+   */
+  public boolean divisible() {
+    return divisible;
   }
 
   static Merge prepare(
@@ -76,7 +135,9 @@ public final class Merge implements AutoCloseable {
     Adaptable layer = stack.layer();
     boolean fromOriginal = instead && weights.dense();
     boolean inPlace = !fromOriginal && layer.ownsWeight();
-    if (!fromOriginal && !inPlace && (weights.apart() || !weights.patches().isEmpty())) {
+    boolean bareWeight =
+        !weights.apart() && weights.patches().isEmpty() && weights.multipliers().isEmpty();
+    if (!fromOriginal && !inPlace && !bareWeight) {
       whole(null); // somebody else sees the merged weight, which must not change under them
       return;
     }
@@ -205,6 +266,11 @@ public final class Merge implements AutoCloseable {
       codes = null; // the layer's from here on
     } else if (weight == null) {
       weights.add(written, instead);
+    } else if (!multipliers.isEmpty()) {
+      var all = new ArrayList<>(weights.multipliers());
+      all.addAll(multipliers);
+      weights.multiply(weight, all);
+      multipliers = List.of(); // the layer's from here on
     } else if (dense) {
       weights.replace(weight);
     } else {
@@ -223,6 +289,8 @@ public final class Merge implements AutoCloseable {
       written.stream().filter(patch -> !weights.rests(patch)).forEach(Patch::close);
       committed = true;
     }
+    multipliers.forEach(WeightMultiplier::close);
+    multipliers = List.of();
     if (weight != null) {
       weight.close();
     }

@@ -5,6 +5,8 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -27,6 +29,9 @@ final class MergedWeights {
    * adapter comes back. They are given up as soon as anything but a switch happens.
    */
   private final Map<Adapter, Patch> resting = new HashMap<>();
+
+  /** What the present weight is multiplied by, where nothing brings the original back but that. */
+  private List<WeightMultiplier> multipliers = List.of();
 
   /** Whether the present weight has more in it than patches. */
   private boolean dense;
@@ -53,7 +58,20 @@ final class MergedWeights {
     return patches;
   }
 
-  /** The original weight; a copy in the caller's scope where entries of it are overwritten. */
+  /** What the present weight is multiplied by without a copy of the original; often nothing. */
+  List<WeightMultiplier> multipliers() {
+    return multipliers;
+  }
+
+  /** Whether a weight may be multiplied without a copy being kept: nothing else stands in it. */
+  boolean multipliable() {
+    return keptWeight == null && keptCodes == null && patches.isEmpty();
+  }
+
+  /**
+   * The original weight; a copy in the caller's scope where entries of it are overwritten, or where
+   * it has to be divided out of the merged one.
+   */
   Tensor original() {
     if (keptWeight != null) {
       return keptWeight;
@@ -62,11 +80,24 @@ final class MergedWeights {
       return keptCodes.rows(0, keptCodes.out());
     }
     if (patches.isEmpty()) {
-      return layer.presentWeight();
+      return divided(layer.presentWeight());
     }
     Tensor copy = layer.presentWeight().clone();
     patches.reversed().forEach(patch -> patch.undo(copy));
-    return copy;
+    return divided(copy);
+  }
+
+  private Tensor divided(Tensor weight) {
+    return multipliers.isEmpty()
+        ? weight
+        : weight.div(factor(multipliers)).to(weight.scalar_type().intern());
+  }
+
+  /** 1 + Σ M. */
+  static Tensor factor(List<WeightMultiplier> multipliers) {
+    Tensor sum = multipliers.getFirst().lessOne().add(new Scalar(1));
+    multipliers.stream().skip(1).forEach(each -> sum.add_(each.lessOne()));
+    return sum;
   }
 
   /** The patch of an adapter that can be written into the bare weight as it is, or null. */
@@ -100,12 +131,27 @@ final class MergedWeights {
   /** Takes over a weight that has all that is merged in it. */
   void replace(Tensor weight) {
     if (keptWeight == null) {
-      Tensor present = layer.presentWeight();
-      patches.reversed().forEach(patch -> patch.undo(present));
-      keptWeight = Scope.own(present);
+      try (var _ = new PointerScope()) {
+        Tensor present = layer.presentWeight();
+        patches.reversed().forEach(patch -> patch.undo(present));
+        keptWeight = Scope.own(divided(present));
+      }
     }
     dropPatches();
+    dropMultipliers();
     layer.replaceWeight(weight);
+    dense = true;
+  }
+
+  /**
+   * Takes over a weight that is the present one multiplied, and keeps no copy of the original.
+   *
+   * @param all what it is the original multiplied by, those included that it was before; taken over
+   */
+  void multiply(Tensor weight, List<WeightMultiplier> all) {
+    giveUp();
+    layer.replaceWeight(weight);
+    multipliers = List.copyOf(all);
     dense = true;
   }
 
@@ -122,9 +168,12 @@ final class MergedWeights {
   /** Takes over a copy of the original into which patches alone are written. */
   void replace(Tensor copy, List<Patch> written) {
     if (keptWeight == null) {
-      keptWeight = Scope.own(layer.presentWeight());
+      try (var _ = new PointerScope()) {
+        keptWeight = Scope.own(divided(layer.presentWeight()));
+      }
     }
     dropPatches();
+    dropMultipliers();
     layer.replaceWeight(copy);
     patches = List.copyOf(written);
     dense = false;
@@ -203,6 +252,12 @@ final class MergedWeights {
       Tensor weight = layer.presentWeight();
       patches.reversed().forEach(patch -> patch.undo(weight));
     }
+    if (!multipliers.isEmpty()) {
+      try (var _ = new PointerScope()) {
+        layer.replaceWeight(divided(layer.presentWeight()));
+      }
+      dropMultipliers();
+    }
     restoreBias();
     dropPatches();
     dense = false;
@@ -231,7 +286,13 @@ final class MergedWeights {
       keptBias = null;
     }
     dropPatches();
+    dropMultipliers();
     dense = false;
+  }
+
+  private void dropMultipliers() {
+    multipliers.forEach(WeightMultiplier::close);
+    multipliers = List.of();
   }
 
   private void dropPatches() {

@@ -4,8 +4,8 @@ import espalier.adapters.AdapterConfig;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.Attached;
 import espalier.adapters.InitSource;
+import espalier.adapters.calibration.CalibrationOptions;
 import espalier.adapters.calibration.Prepared;
-import espalier.adapters.hirasb.CalibrationOptions;
 import espalier.adapters.hirasb.HiraSbCalibration;
 import espalier.adapters.hirasb.HiraSbConfig;
 import espalier.adapters.lora.LoraConfig;
@@ -14,6 +14,8 @@ import espalier.adapters.lora.starts.Corda;
 import espalier.adapters.lora.starts.Eva;
 import espalier.adapters.lora.starts.EvaOptions;
 import espalier.adapters.lora.starts.LoraGa;
+import espalier.adapters.shira.ShiraCalibration;
+import espalier.adapters.shira.ShiraConfig;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.SafetensorsCache;
 import espalier.checkpoints.pretrained.PretrainedModel;
@@ -34,6 +36,7 @@ final class DataStart {
   static boolean needed(AdapterConfig config) {
     return switch (config) {
       case HiraSbConfig _ -> true;
+      case ShiraConfig shira -> shira.mask().needsGradient();
       case LoraConfig lora ->
           switch (lora.init()) {
             case LoraInit.Corda _, LoraInit.Eva _, LoraInit.LoraGa _ -> true;
@@ -49,12 +52,14 @@ final class DataStart {
     if (asked > 0) {
       return asked;
     }
-    if (config instanceof HiraSbConfig hirasb) {
-      return hirasb.start().calibrationBatches() * recipe.training().batchSize();
-    }
-    return config instanceof LoraConfig lora && lora.init() instanceof LoraInit.LoraGa
-        ? StartData.BACKWARD
-        : StartData.FORWARD;
+    return switch (config) {
+      case HiraSbConfig hirasb ->
+          hirasb.start().calibrationBatches() * recipe.training().batchSize();
+      case ShiraConfig shira ->
+          shira.options().calibrationBatches() * recipe.training().batchSize();
+      case LoraConfig lora when lora.init() instanceof LoraInit.LoraGa -> StartData.BACKWARD;
+      default -> StartData.FORWARD;
+    };
   }
 
   /** Runs the model over examples of the recipe as the start asks, and attaches the adapter. */
@@ -67,20 +72,42 @@ final class DataStart {
       Consumer<String> warnings) {
     InitSource init = InitSource.seeded(recipe.training().seed());
     var facts = model.adapters().facts();
+    var options = CalibrationOptions.defaults().withProgress(progress).withWarnings(warnings);
     if (given instanceof HiraSbConfig config) {
-      var options = CalibrationOptions.defaults().withProgress(progress).withWarnings(warnings);
-      int batches = config.start().calibrationBatches();
-      if (recipe.data().startExamples() == 0 && data.batches() < batches) {
-        warnings.accept(
-            "calibration_batches is %d but the data has %d; these are taken"
-                .formatted(batches, data.batches()));
-      }
+      warnOfFew(config.start().calibrationBatches(), recipe, data, warnings);
       try (Prepared found =
           HiraSbCalibration.run(model.model(), facts, config, options, data::summedBackward)) {
         return attach(model, config, init, found);
       }
     }
-    var config = (LoraConfig) given;
+    if (given instanceof ShiraConfig config) {
+      warnOfFew(config.options().calibrationBatches(), recipe, data, warnings);
+      try (Prepared found =
+          ShiraCalibration.run(model.model(), facts, config, options, data::summedBackward)) {
+        return attach(model, config, init, found);
+      }
+    }
+    return attach(model, (LoraConfig) given, recipe, init, data, progress, warnings);
+  }
+
+  private static void warnOfFew(
+      int batches, Recipe recipe, StartData data, Consumer<String> warnings) {
+    if (recipe.data().startExamples() == 0 && data.batches() < batches) {
+      warnings.accept(
+          "calibration_batches is %d but the data has %d; these are taken"
+              .formatted(batches, data.batches()));
+    }
+  }
+
+  private static Attached attach(
+      PretrainedModel model,
+      LoraConfig config,
+      Recipe recipe,
+      InitSource init,
+      StartData data,
+      Consumer<String> progress,
+      Consumer<String> warnings) {
+    var facts = model.adapters().facts();
     return switch (config.init()) {
       case LoraInit.Corda _ -> {
         progress.accept("CorDA: looking at the inputs of %d examples".formatted(data.size()));
@@ -131,11 +158,11 @@ final class DataStart {
     AdapterConfig config = AdapterFiles.readConfig(checkpoint, model.catalog()).config();
     AdapterConfig trained = config.withHead(config.head().withInferenceMode(false));
     try (var _ = Scope.open()) {
-      // HiRA-SB keeps all in its file, the others must take out of the base what they took out.
+      // LoRA must take out of the base what it took out, the others keep all in their file.
       InitSource init =
-          config instanceof HiraSbConfig
-              ? InitSource.blank()
-              : InitSource.seeded(recipe.training().seed());
+          config instanceof LoraConfig
+              ? InitSource.seeded(recipe.training().seed())
+              : InitSource.blank();
       Map<String, Tensor> first = AdapterFiles.initial(checkpoint);
       return Optional.of(
           model

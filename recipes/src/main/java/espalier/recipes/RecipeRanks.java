@@ -2,6 +2,7 @@ package espalier.recipes;
 
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.UnsupportedAdapterException;
+import espalier.adapters.shira.ShiraConfig;
 import espalier.models.Model;
 import espalier.nn.Collective;
 import espalier.nn.ParallelStyle;
@@ -56,12 +57,12 @@ final class RecipeRanks {
     if (ranks == null || !DataStart.needed(config)) {
       return;
     }
-    JsonNode start = recipe.adapter().get("init_lora_weights");
+    String field = config instanceof ShiraConfig ? "mask_type" : "init_lora_weights";
+    JsonNode start = recipe.adapter().get(field);
     throw new UnsupportedAdapterException(
         "%s starts from data, which needs whole weights, but with training.tensor_parallel %d each process has a part; choose another start, or set tensor_parallel to 1"
             .formatted(
-                start == null ? config.peftType() : "init_lora_weights " + start.asString(),
-                ranks.size()));
+                start == null ? config.peftType() : field + " " + start.asString(), ranks.size()));
   }
 
   /** The threads of libtorch that this process is to have, or 0 for its own choice. */

@@ -215,13 +215,16 @@ public final class TrainingRun implements AutoCloseable {
     }
     read.warnings().forEach(listener::message);
     RecipeRanks.requireWithoutData(read.config(), recipe, ranks);
-    Attached attached =
-        DataStart.needed(read.config())
-            ? DataStart.again(model, recipe, new RunFolder(recipe.outputFolder(), ranks))
-                .orElseGet(
-                    () -> lookAndAttach(recipe, model, read.config(), examples, listener, progress))
-            : model.attach(ADAPTER, read.config(), recipe.training().seed());
-    attached.warnings().forEach(listener::message);
+    try (var avoided = AvoidedEntries.of(read.config(), model)) {
+      AdapterConfig config = avoided.config(read.config());
+      Attached attached =
+          DataStart.needed(config)
+              ? DataStart.again(model, recipe, new RunFolder(recipe.outputFolder(), ranks))
+                  .orElseGet(
+                      () -> lookAndAttach(recipe, model, config, examples, listener, progress))
+              : model.attach(ADAPTER, config, recipe.training().seed());
+      attached.warnings().forEach(listener::message);
+    }
   }
 
   private static Attached lookAndAttach(

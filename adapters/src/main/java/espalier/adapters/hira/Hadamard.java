@@ -36,7 +36,8 @@ public final class Hadamard {
   /** Entries of W that are formed at once: 16 MB in float32. */
   private static final long BLOCK = 1 << 22;
 
-  private final Linear layer;
+  private final @Nullable Linear layer; // null for a weight by itself
+  private final ScalarType dtype; // of the weight
   private final WeightRows w; // [m, n]
   private final @Nullable Tensor plain; // the same, if it is a tensor and not codes
   private final long columns;
@@ -47,15 +48,26 @@ public final class Hadamard {
   private final long rows; // of a block
 
   Hadamard(Linear layer, boolean withBase, long block) {
+    this(
+        withBase ? layer : null,
+        layer.originalRows(),
+        layer.quantised() == null ? layer.originalWeight() : null,
+        new long[] {layer.out(), layer.in()},
+        block);
+  }
+
+  private Hadamard(
+      @Nullable Linear layer, WeightRows w, @Nullable Tensor plain, long[] shape, long block) {
     this.layer = layer;
-    this.withBase = withBase;
-    w = layer.originalRows();
-    plain = layer.quantised() == null ? layer.originalWeight() : null;
+    this.w = w;
+    this.plain = plain;
+    withBase = layer != null;
     Tensor first = w.rows(0, 1);
+    dtype = first.scalar_type().intern();
     emulated = HalfPrecision.emulated(first);
     half = HalfPrecision.isHalf(first) && !emulated;
-    out = layer.out();
-    columns = layer.in();
+    out = shape[0];
+    columns = shape[1];
     rows = Math.clamp(block / Math.max(1, columns), 1, out);
   }
 
@@ -77,6 +89,12 @@ public final class Hadamard {
   /** The branch alone: x (W ⊙ M)ᵀ, in the dtype of x. */
   public static Tensor branch(Linear layer, Tensor x, Tensor p, Tensor q) {
     return new Hadamard(layer, false, BLOCK).apply(x, p, q);
+  }
+
+  /** The branch of a weight [m, n] that is not a layer by itself: x (W ⊙ M)ᵀ. */
+  static Tensor branch(Tensor w, Tensor x, Tensor p, Tensor q) {
+    WeightRows rows = (from, length) -> w.narrow(0, from, length);
+    return new Hadamard(null, rows, w, new long[] {w.size(0), w.size(1)}, BLOCK).apply(x, p, q);
   }
 
   Tensor apply(Tensor x, Tensor p, Tensor q) {
@@ -105,15 +123,15 @@ public final class Hadamard {
 
   private Tensor forward(Tensor x, Tensor p, Tensor q) {
     long m = out;
-    Tensor own = withBase ? layer.bias() : null;
+    Tensor own = layer == null ? null : layer.bias();
     Tensor bias = own == null ? null : own.to(x.scalar_type().intern());
     if (half) {
-      Tensor delta = x.new_empty(m, columns).to(layer.dtype());
+      Tensor delta = x.new_empty(m, columns).to(dtype);
       blocks(
           Modulation.of(p, q).together(),
           (from, length) ->
               delta.narrow(0, from, length).copy_(matrix(w, p, q, from, length, false)));
-      return withBase ? layer.base(x).addmm_(x, delta.t()) : x.mm(delta.t());
+      return layer == null ? x.mm(delta.t()) : layer.base(x).addmm_(x, delta.t());
     }
     long together = Modulation.of(p, q).together();
     if (rows >= m && together >= m) {
@@ -145,7 +163,7 @@ public final class Hadamard {
   }
 
   private ScalarType wide() {
-    return layer.dtype() == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
+    return dtype == ScalarType.Double ? ScalarType.Double : ScalarType.Float;
   }
 
   private interface Block {
@@ -184,7 +202,7 @@ public final class Hadamard {
     ScalarType wide = wide();
     Modulation modulation = Modulation.of(p, q).to(wide);
     Tensor dx = wanted[0] && !half ? x.new_zeros(x.size(0), x.size(1)) : null;
-    Tensor e = wanted[0] && half ? x.new_empty(out, columns).to(layer.dtype()) : null;
+    Tensor e = wanted[0] && half ? x.new_empty(out, columns).to(dtype) : null;
     Tensor dp = zeros_like(p.to(wide));
     Tensor dq = zeros_like(q.to(wide));
     blocks(
@@ -210,7 +228,7 @@ public final class Hadamard {
 
   private Tensor token(Tensor x, Tensor p, Tensor q) {
     Tensor y = Modulation.of(p, q).token(w.rows(0, out), x, withBase);
-    Tensor bias = withBase ? layer.bias() : null;
+    Tensor bias = layer == null ? null : layer.bias();
     return (bias == null ? y : y.add_(bias)).to(x.scalar_type().intern());
   }
 

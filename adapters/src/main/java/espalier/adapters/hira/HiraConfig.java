@@ -11,6 +11,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
+import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
@@ -146,6 +147,7 @@ public record HiraConfig(
             .noneMatch(
                 a ->
                     a instanceof HiraLinear
+                        || a instanceof HiraExperts
                         || a instanceof HiraEmbedding
                         || a instanceof HiraConvolution);
     return likeReference && first ? r : rankPattern.at(path, r);
@@ -160,6 +162,7 @@ public record HiraConfig(
     return switch (layer) {
       case Linear linear -> new HiraLinear(this, linear, rank, random);
       case Embedding embedding -> new HiraEmbedding(this, embedding, rank, random);
+      case ExpertWeight experts -> new HiraExperts(this, experts, rank, random);
       case Convolution convolution -> {
         if (convolution.geometry().groups() > 1) {
           throw new UnsupportedAdapterException(
@@ -170,7 +173,7 @@ public record HiraConfig(
       }
       default ->
           throw new UnsupportedAdapterException(
-              "%s is a %s but HiRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d and Conv3d; take it out of target_modules"
+              "%s is a %s but HiRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d, Conv3d and stacked parameters; take it out of target_modules"
                   .formatted(path, layer.typeName()));
     };
   }

@@ -4,6 +4,7 @@ import espalier.nn.Adapter;
 import espalier.nn.Convolution;
 import espalier.nn.CustomFunction;
 import espalier.nn.Init;
+import espalier.nn.WeightMultiplier;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -75,8 +76,17 @@ public final class HiraConvolution extends Adapter {
 
   /** B·A in the shape of the kernel, without the kernel. */
   public Tensor modulation() {
-    Tensor product = wide(b).flatten(1, -1).matmul(wide(a).flatten(1, -1));
-    return times(product, scale()).view_as(layer.originalWeight());
+    return times(modulation(wide(a), wide(b)), scale());
+  }
+
+  private Tensor modulation(Tensor wideA, Tensor wideB) {
+    Tensor product = wideB.flatten(1, -1).matmul(wideA.flatten(1, -1));
+    return product.view_as(layer.weight());
+  }
+
+  @Override
+  public WeightMultiplier multiplier() {
+    return KeptModulation.of(a, b, scale(), this::modulation);
   }
 
   @Override
@@ -97,9 +107,6 @@ public final class HiraConvolution extends Adapter {
 
   @Override
   public @Nullable String conversionRefusal() {
-    return referenceRefusals()
-        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
-            + " report of the error"
-        : super.conversionRefusal();
+    return HiraFactors.conversionRefusal(this, super.conversionRefusal());
   }
 }

@@ -6,6 +6,7 @@ import espalier.nn.Adapter;
 import espalier.nn.CustomFunction;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
+import espalier.nn.WeightMultiplier;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -65,8 +66,9 @@ public final class HiraEmbedding extends Adapter {
     return y.add(branch).to(y.scalar_type().intern());
   }
 
-  private static Tensor rows(Tensor ids, Tensor table) {
-    return embedding(table, ids);
+  // As long as the base's lookup lets them be.
+  private Tensor rows(Tensor ids, Tensor table) {
+    return layer.limited(embedding(table, ids));
   }
 
   private static Tensor gathered(Tensor ids, Tensor a) {
@@ -75,7 +77,16 @@ public final class HiraEmbedding extends Adapter {
 
   /** B·A in the orientation of the stored table, [V, D], without the table. */
   public Tensor modulation() {
-    return times(wide(a).t().matmul(wide(b).t()), scale());
+    return times(modulation(wide(a), wide(b)), scale());
+  }
+
+  private static Tensor modulation(Tensor a, Tensor b) {
+    return a.t().matmul(b.t());
+  }
+
+  @Override
+  public WeightMultiplier multiplier() {
+    return KeptModulation.of(a, b, scale(), HiraEmbedding::modulation);
   }
 
   @Override
@@ -96,9 +107,6 @@ public final class HiraEmbedding extends Adapter {
 
   @Override
   public @Nullable String conversionRefusal() {
-    return referenceRefusals()
-        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
-            + " report of the error"
-        : super.conversionRefusal();
+    return HiraFactors.conversionRefusal(this, super.conversionRefusal());
   }
 }

@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.stream.LongStream;
@@ -15,6 +16,15 @@ import org.jspecify.annotations.Nullable;
 record HiraFactors(Tensor a, Tensor b) {
 
   static HiraFactors draw(HiraConfig config, Init init, long[] a, long[] b) {
+    return draw(config, init, a, b, a[0]);
+  }
+
+  /**
+   * The same, for factors that may be stacked.
+   *
+   * @param r the rank of one of those that are stacked
+   */
+  static HiraFactors draw(HiraConfig config, Init init, long[] a, long[] b, long r) {
     Tensor normalA = init.normal(1, a);
     Tensor normalB = init.normal(1, b);
     boolean linear = a.length == 2;
@@ -22,7 +32,7 @@ record HiraFactors(Tensor a, Tensor b) {
       case UNSET -> new HiraFactors(normalA, normalB);
       case GAUSSIAN ->
           new HiraFactors(
-              linear ? init.normal(1.0 / a[0], a) : init.kaimingUniform(fanIn(a), a), init.zero(b));
+              linear ? init.normal(1.0 / r, a) : init.kaimingUniform(fanIn(a), a), init.zero(b));
       case UNIFORM -> new HiraFactors(init.kaimingUniform(fanIn(a), a), init.zero(b));
     };
   }
@@ -66,6 +76,14 @@ record HiraFactors(Tensor a, Tensor b) {
       }
     }
     return shape[rank] > 0;
+  }
+
+  /** Why an adapter of this method can not be converted to plain LoRA, or null if it can. */
+  static @Nullable String conversionRefusal(Adapter adapter, @Nullable String otherwise) {
+    return adapter.referenceRefusals()
+        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
+            + " report of the error"
+        : otherwise;
   }
 
   static void requireOneRank(Tensor a, Tensor b) {

@@ -4,7 +4,10 @@ import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
+import espalier.adapters.ExpertKeys;
 import espalier.adapters.Targets;
+import espalier.nn.Adaptable;
+import java.util.Map;
 import tools.jackson.databind.JsonNode;
 
 /** HiRA in {@code adapter_config.json}, field for field as PEFT's HiraConfig writes it. */
@@ -22,7 +25,7 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
 
   @Override
   public HiraConfig read(ConfigFields in) {
-    Targets targets = in.targets();
+    Targets targets = in.targets().withParameters(in.textsOrNull("target_parameters"));
     if (targets.layersPattern() != null && targets.layers() == null) {
       in.warn("layers_pattern has no effect without layers_to_transform");
     }
@@ -35,6 +38,11 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
         in.integersByPath("rank_pattern"),
         in.integer("hira_blocks", 1),
         false);
+  }
+
+  @Override
+  public Map<String, String> keyPrefixes(Map<String, Adaptable> layers) {
+    return ExpertKeys.prefixes(layers);
   }
 
   private static HiraInit init(ConfigFields in) {
@@ -61,6 +69,9 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
         .put("rank_pattern", config.rankPattern());
     if (config.blocks() != 1) { // the reference stumbles over a field that it does not know
       out.put("hira_blocks", config.blocks());
+    }
+    if (config.targets().parameters() != null) { // nor does it know experts
+      out.put("target_parameters", config.targets().parameters());
     }
     switch (config.init()) {
       case UNIFORM -> out.put("init_weights", true);

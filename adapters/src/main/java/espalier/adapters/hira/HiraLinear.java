@@ -6,7 +6,9 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import espalier.nn.WeightMultiplier;
 import java.util.Map;
+import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.jspecify.annotations.Nullable;
@@ -25,6 +27,7 @@ public final class HiraLinear extends Adapter {
   private final int blocks; // a side
   private final Tensor a; // [r, in], or [blocks, in / blocks, r]
   private final Tensor b; // [out, r], or [blocks, r, out / blocks]
+  private @Nullable ServedWeight served; // where what is computed may be kept
 
   HiraLinear(HiraConfig config, Linear layer, int r, Init init) {
     this.layer = layer;
@@ -42,6 +45,13 @@ public final class HiraLinear extends Adapter {
 
   @Override
   public Tensor first(Tensor x) {
+    ServedWeight kept = served;
+    boolean ready = !training() && !GradMode.is_enabled() && layer.adapters().merged().isEmpty();
+    if (kept != null && ready && layer.quantised() == null) {
+      Tensor input = x.to(layer.dtype());
+      return kept.output(layer, input, a, b, scale(), this::deltaWeight)
+          .to(x.scalar_type().intern());
+    }
     return dropout > 0 && training()
         ? forward(x, layer.base(x)) // base and branch see different inputs
         : Hadamard.whole(layer, x, b, times(a, scale()));
@@ -59,7 +69,11 @@ public final class HiraLinear extends Adapter {
   }
 
   private Tensor logical() {
-    Modulation m = Modulation.of(wide(b), times(wide(a), scale()));
+    return logical(times(wide(a), scale()), wide(b));
+  }
+
+  private Tensor logical(Tensor scaledA, Tensor wideB) {
+    Modulation m = Modulation.of(wideB, scaledA);
     var rows = new TensorVector();
     for (long from = 0; from < layer.out(); from += m.together()) {
       rows.push_back(m.rows(from, m.together()));
@@ -70,6 +84,42 @@ public final class HiraLinear extends Adapter {
   @Override
   public Tensor deltaWeight() {
     return logical().mul(wide(layer.originalWeight()));
+  }
+
+  @Override
+  public WeightMultiplier multiplier() {
+    return KeptModulation.of(a, b, scale(), this::logical);
+  }
+
+  @Override
+  public void keepWhenServing(boolean on) {
+    drop();
+    served = on ? new ServedWeight() : null;
+  }
+
+  private void drop() {
+    if (served != null) {
+      served.close();
+    }
+  }
+
+  @Override
+  protected void replaced() {
+    drop();
+  }
+
+  @Override
+  public void train(boolean on) {
+    super.train(on);
+    if (on) {
+      drop();
+    }
+  }
+
+  @Override
+  public void close() {
+    drop();
+    super.close();
   }
 
   @Override
@@ -88,9 +138,6 @@ public final class HiraLinear extends Adapter {
 
   @Override
   public @Nullable String conversionRefusal() {
-    return referenceRefusals()
-        ? "the reference does not convert HIRA; switch referenceRefusals off to convert it with a"
-            + " report of the error"
-        : super.conversionRefusal();
+    return HiraFactors.conversionRefusal(this, super.conversionRefusal());
   }
 }

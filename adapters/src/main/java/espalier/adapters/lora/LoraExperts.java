@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import static org.bytedeco.pytorch.global.torch.addmm;
 
+import espalier.adapters.ExpertFactors;
 import espalier.nn.Adapter;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
@@ -11,10 +12,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
- * LoRA on a stacked parameter of E experts: expert e gains s·Bₑ·Aₑ.
- *
- * <p>The reference's layout: rows e·r … e·r+r-1 of A belong to expert e, and of B the columns k·E+e
- * for k = 0 … r-1. So A is a stack over experts, and B, seen as [out, r, E], a stack over ranks.
+ * LoRA on a stacked parameter of E experts: expert e gains s·Bₑ·Aₑ. The layout is that of {@link
+ * ExpertFactors}.
  */
 public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAdapter {
 
@@ -49,16 +48,8 @@ public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAda
     scaling = factor;
   }
 
-  private long r() {
-    return a.size(0) / layer.experts();
-  }
-
-  private Tensor stackedA(ScalarType dtype) {
-    return a.to(dtype).view(layer.experts(), r(), layer.in()); // [E, r, in]
-  }
-
-  private Tensor stackedB(ScalarType dtype) {
-    return b.to(dtype).view(layer.out(), r(), layer.experts()).permute(2, 0, 1); // [E, out, r]
+  private ExpertFactors factors() {
+    return new ExpertFactors(layer, a, b);
   }
 
   /** All experts at once: x [E, tokens, in], y [E, tokens, out]; without E for a plain weight. */
@@ -69,27 +60,23 @@ public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAda
       Tensor branch = x.matmul(a.to(dtype).t()).matmul(b.to(dtype).t());
       return y.add(branch, new Scalar(scaling())).to(y.scalar_type().intern());
     }
-    Tensor h = x.matmul(stackedA(dtype).transpose(1, 2));
-    Tensor branch = h.matmul(stackedB(dtype).transpose(1, 2));
+    Tensor h = x.matmul(factors().stackedA(dtype).transpose(1, 2));
+    Tensor branch = h.matmul(factors().stackedB(dtype).transpose(1, 2));
     return y.add(branch, new Scalar(scaling())).to(y.scalar_type().intern());
   }
 
   @Override
   public Tensor forward(Tensor x, Tensor y, long expert) {
     ScalarType dtype = y.scalar_type().intern();
-    Tensor ofA = a.narrow(0, expert * r(), r()).to(x.scalar_type().intern()); // [r, in]
-    Tensor ofB = b.view(layer.out(), r(), layer.experts()).select(2, expert).to(dtype); // [out, r]
+    Tensor ofA = factors().a(expert).to(x.scalar_type().intern()); // [r, in]
+    Tensor ofB = factors().b(expert).to(dtype); // [out, r]
     Tensor h = x.matmul(ofA.t()).to(dtype);
     return addmm(y, h, ofB.t(), LoraLinear.one(), new Scalar(scaling()));
   }
 
   @Override
   public Tensor deltaWeight() {
-    ScalarType dtype = wide(a).scalar_type().intern();
-    Tensor delta = times(stackedB(dtype).matmul(stackedA(dtype)), scaling()); // [E, out, in]
-    return (layer.transposed() ? delta.transpose(1, 2) : delta)
-        .contiguous()
-        .view_as(layer.weight());
+    return times(factors().product(wide(a).scalar_type().intern()), scaling());
   }
 
   @Override

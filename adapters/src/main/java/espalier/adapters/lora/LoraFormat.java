@@ -5,6 +5,7 @@ import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
+import espalier.adapters.ExpertKeys;
 import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
 import espalier.nn.Adaptable;

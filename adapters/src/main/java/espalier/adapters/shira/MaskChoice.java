@@ -26,6 +26,11 @@ final class MaskChoice {
   /** The seed of a generator that was given none, in the reference's runtime. */
   private static final long DEFAULT_SEED = 67280421310721L;
 
+  /** Under these names a gradient, or what was chosen by it, is handed over before attaching. */
+  static final String GRADIENT = "gradient";
+
+  static final String POSITIONS = "positions";
+
   private final ShiraConfig config;
   private final Linear layer;
   private final String path;
@@ -45,22 +50,35 @@ final class MaskChoice {
   /** So many entries, in order. */
   Support support(long count) {
     try (var _ = new PointerScope()) {
-      Tensor free = free(count);
-      Tensor weight = layer.originalWeight();
-      Tensor chosen =
-          switch (config.mask()) {
-            case ShiraMask.Known known ->
-                switch (known) {
-                  case RANDOM -> random(count, free);
-                  case WEIGHT_MAGNITUDE -> TopEntries.of(weight.abs(), count, free);
-                  case GRADIENT -> TopEntries.of(gradient().abs(), count, free);
-                  case SNIP -> TopEntries.of(gradient().mul(weight).abs(), count, free);
-                  case STRUCT -> struct(count, free);
-                };
-            case ShiraMask.Custom(var word, var function) -> custom(word, function, count, free);
-          };
-      return new Support(out, in, chosen);
+      Tensor found = config.mask().needsGradient() ? init.prepared(POSITIONS) : null;
+      return new Support(out, in, found == null ? positions(count) : requireCount(found, count));
     }
+  }
+
+  /** Flat positions of so many entries, ascending, int64 [K]. */
+  Tensor positions(long count) {
+    Tensor free = free(count);
+    Tensor weight = layer.originalWeight();
+    return switch (config.mask()) {
+      case ShiraMask.Known known ->
+          switch (known) {
+            case RANDOM -> random(count, free);
+            case WEIGHT_MAGNITUDE -> TopEntries.of(weight.abs(), count, free);
+            case GRADIENT -> TopEntries.of(gradient().abs(), count, free);
+            case SNIP -> TopEntries.of(gradient().mul(weight).abs(), count, free);
+            case STRUCT -> struct(count, free);
+          };
+      case ShiraMask.Custom(var word, var function) -> custom(word, function, count, free);
+    };
+  }
+
+  private Tensor requireCount(Tensor positions, long count) {
+    if (positions.numel() != count) {
+      throw new ConfigException(
+          "%d entries of %s were chosen by a calibration but r %d needs %d; calibrate with the config that is attached"
+              .formatted(positions.numel(), path, config.r(), count));
+    }
+    return positions;
   }
 
   /** What may be chosen, bool [out · in], or null for everything. */
@@ -113,10 +131,10 @@ final class MaskChoice {
   }
 
   private Tensor gradient() {
-    Tensor gradient = init.prepared("gradient");
+    Tensor gradient = init.prepared(GRADIENT);
     if (gradient == null) {
       throw new ConfigException(
-          "mask_type %s needs the gradient of %s, averaged over calibration batches; hand it over with InitSource.withPrepared under the name gradient"
+          "mask_type %s needs the gradient of %s, averaged over calibration batches; run ShiraCalibration before attaching, or hand the gradient over with InitSource.withPrepared under the name gradient"
               .formatted(config.mask().word(), path));
     }
     requireShape(gradient, "the gradient");

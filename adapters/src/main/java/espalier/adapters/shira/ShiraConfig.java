@@ -119,14 +119,7 @@ public record ShiraConfig(
 
   @Override
   public Adapter create(Adaptable layer, String path, Init random) {
-    if (!(layer instanceof Linear linear) || (linear.transposed() && !options.conv1d())) {
-      throw new UnsupportedAdapterException(
-          "%s is a %s but SHiRA adapts Linear only; take it out of target_modules%s"
-              .formatted(
-                  path,
-                  layer.typeName(),
-                  layer instanceof Linear ? ", or set mask_options.shira_conv1d" : ""));
-    }
+    Linear linear = linear(layer, path);
     long count = count(linear, path);
     Support support =
         random.isBlank()
@@ -145,7 +138,21 @@ public record ShiraConfig(
     return ShiraExport.of(this, method, tensors);
   }
 
-  private long count(Linear layer, String path) {
+  /** A target as the layer that it must be. */
+  Linear linear(Adaptable layer, String path) {
+    if (!(layer instanceof Linear linear) || (linear.transposed() && !options.conv1d())) {
+      throw new UnsupportedAdapterException(
+          "%s is a %s but SHiRA adapts Linear only; take it out of target_modules%s"
+              .formatted(
+                  path,
+                  layer.typeName(),
+                  layer instanceof Linear ? ", or set mask_options.shira_conv1d" : ""));
+    }
+    return linear;
+  }
+
+  /** How many entries of a layer are trained. */
+  long count(Linear layer, String path) {
     long size = Math.multiplyExact(layer.out(), layer.in());
     long count = Math.multiplyExact(r, layer.out() + layer.in());
     if (count > size && mask.word().equals(FUSED)) {

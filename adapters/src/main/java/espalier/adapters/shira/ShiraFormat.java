@@ -30,15 +30,23 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
 
   @Override
   public ShiraConfig read(ConfigFields in) {
-    return new ShiraConfig(
-        in.head(),
-        in.targets(),
-        in.integer("r", 32),
-        ShiraMask.of(in.text("mask_type", "random")),
-        seed(in),
-        in.flag("init_weights", true),
-        options(in),
-        List.of());
+    ConfigFields nested = in.nested("mask_options");
+    ConfigFields options = nested == null ? ConfigFields.empty() : nested;
+    List<String> others = options.textsOrNull("non_overlap_with");
+    var config =
+        new ShiraConfig(
+            in.head(),
+            in.targets(),
+            in.integer("r", 32),
+            ShiraMask.of(in.text("mask_type", "random")),
+            seed(in),
+            in.flag("init_weights", true),
+            options(options),
+            others == null ? List.of() : others);
+    if (nested != null) {
+      in.finish(nested);
+    }
+    return config;
   }
 
   private static @Nullable Long seed(ConfigFields in) {
@@ -53,20 +61,13 @@ public final class ShiraFormat implements AdapterFormat<ShiraConfig> {
     return node.longValue();
   }
 
-  private static MaskOptions options(ConfigFields in) {
-    ConfigFields fields = in.nested("mask_options");
-    if (fields == null) {
-      return MaskOptions.defaults();
-    }
-    var options =
-        new MaskOptions(
-            fields.integer("calibration_batches", MaskOptions.DEFAULTS.calibrationBatches()),
-            fields.flag("per_layer_seed", false),
-            fields.integerOrNull("frequency"),
-            fields.json("compact") == null ? null : fields.flag("compact", false),
-            fields.flag("shira_conv1d", false));
-    in.finish(fields);
-    return options;
+  private static MaskOptions options(ConfigFields fields) {
+    return new MaskOptions(
+        fields.integer("calibration_batches", MaskOptions.DEFAULTS.calibrationBatches()),
+        fields.flag("per_layer_seed", false),
+        fields.integerOrNull("frequency"),
+        fields.json("compact") == null ? null : fields.flag("compact", false),
+        fields.flag("shira_conv1d", false));
   }
 
   @Override

@@ -9,6 +9,11 @@ public sealed interface ShiraMask {
   /** The word in files. */
   String word();
 
+  /** Whether the choice needs gradients, which {@link ShiraCalibration} takes. */
+  default boolean needsGradient() {
+    return this == Known.GRADIENT || this == Known.SNIP;
+  }
+
   /** The choices of this library. */
   enum Known implements ShiraMask {
     /** A permutation from a private generator, the same for all layers of one shape. */

@@ -244,4 +244,17 @@ class BlockBranchTest {
       assertThat(b.grad().narrow(1, l * Q, Q).equal(calmB.narrow(1, l * Q, Q))).isEqualTo(same);
     }
   }
+
+  @Test
+  void the_delta_is_made_of_the_blocks_alone_and_of_no_matrix_with_zeros_between_them() {
+    long k = 64;
+    long q = 20_000; // spread out over all blocks, A would have 64 · 64 · 64 · 20000 numbers
+    var one = new Tree.Draw(1).normal(1).fill_(new Scalar(1));
+    var grid = new BlockGrid(one.expand(k, 1, k * q), one.expand(k, k * q, 1));
+    Tensor delta = draw.normal(k, k);
+
+    grid.matrix(0.5, delta);
+
+    assertThat(delta.eq(new Scalar(0.5 * q)).all().item_bool()).isTrue();
+  }
 }

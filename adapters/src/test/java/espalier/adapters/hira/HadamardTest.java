@@ -51,6 +51,10 @@ class HadamardTest {
         : new Linear(draw.normal(M, N).to(ScalarType.Double), b);
   }
 
+  static void assertNear(Tensor ours, Tensor expected, double most) {
+    assertThat(ours.sub(expected).abs().max().item_double()).isLessThan(most);
+  }
+
   static void assertClose(Tensor ours, Tensor expected) {
     double largest = expected.abs().max().item_double();
     assertThat(ours.sub(expected).abs().max().item_double() / largest).isLessThan(1e-10);

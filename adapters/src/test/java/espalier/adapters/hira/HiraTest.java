@@ -219,8 +219,8 @@ class HiraTest {
     assertThatThrownBy(() -> UNSET.create(norm, "model.norm", Init.blank()))
         .isInstanceOf(UnsupportedAdapterException.class)
         .hasMessage(
-            "model.norm is a RmsNorm but HiRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d and"
-                + " Conv3d; take it out of target_modules");
+            "model.norm is a RmsNorm but HiRA adapts Linear, Conv1D, Embedding, Conv1d, Conv2d,"
+                + " Conv3d and stacked parameters; take it out of target_modules");
     assertThatThrownBy(() -> UNSET.create(grouped, "conv", Init.blank()))
         .hasMessage("conv is a Conv1d in 2 groups but HiRA needs one group; leave it out");
   }

@@ -106,6 +106,35 @@ class HiraSbTest {
             .withPrepared(Map.of("layer", Map.of(HiraSbConfig.GRADIENT, gradient))));
   }
 
+  @Test
+  void a_matched_additive_start_is_the_golden_step_along_the_first_singular_triplets() {
+    // G = U diag(3, 2, 1) with U a rotation, so its first two triplets are its first two columns
+    Tensor g =
+        Tensor.create(new double[] {1.8, -1.6, 0, 2.4, 1.2, 0, 0, 0, 1}, 3, 3)
+            .to(ScalarType.Double);
+    HiraSbConfig config =
+        CONFIG
+            .withR(2)
+            .withSpace(Space.ADDITIVE)
+            .withStart(s -> s.withUpdateTarget(UpdateTarget.GRADIENT).withMatchStep(0.1));
+
+    HiraSbAdapter anywhere = made(config, new Linear(wide(3, 3), null), g);
+    HiraSbAdapter onOnes = made(config, new Linear(ones_like(g), null), g);
+
+    Tensor golden =
+        Tensor.create(new double[] {-0.18, 0.16, 0, -0.24, -0.12, 0, 0, 0, 0}, 3, 3)
+            .to(ScalarType.Double);
+    assertThat(gap(anywhere.deltaWeight(), golden)).isLessThan(1e-6);
+    assertThat(gap(onOnes.deltaWeight(), golden)).isLessThan(1e-6);
+    // K = 1 on weights of ones: the method with the weight in it is the same there
+    HiraSbAdapter hadamard =
+        made(
+            config.withSpace(Space.HADAMARD).withStart(s -> s.withAlsSweeps(0)),
+            new Linear(ones_like(g), null),
+            g);
+    assertThat(gap(hadamard.deltaWeight(), golden)).isLessThan(1e-6);
+  }
+
   @ParameterizedTest
   @EnumSource(Space.class)
   void the_gradient_of_r_is_that_of_the_dense_formula(Space space) {

@@ -8,6 +8,7 @@ import static org.bytedeco.pytorch.global.torch.stack;
 
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
+import espalier.adapters.ExpertKeys;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;

@@ -159,8 +159,9 @@ class MaskChoiceTest {
     assertThatThrownBy(() -> create(config, layer))
         .isInstanceOf(ConfigException.class)
         .hasMessage(
-            "mask_type snip needs the gradient of layer, averaged over calibration batches; hand it"
-                + " over with InitSource.withPrepared under the name gradient");
+            "mask_type snip needs the gradient of layer, averaged over calibration batches; run"
+                + " ShiraCalibration before attaching, or hand the gradient over with"
+                + " InitSource.withPrepared under the name gradient");
     assertThatThrownBy(() -> create(config, layer, draw.normal(10, 12)))
         .hasMessage("the gradient of layer is [10, 12] but the weight is [12, 10]");
   }

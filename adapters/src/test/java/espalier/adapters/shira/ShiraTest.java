@@ -5,12 +5,14 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.linear;
 
+import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
+import espalier.adapters.hira.HiraConfig;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
@@ -65,6 +67,46 @@ class ShiraTest {
 
   private static double gap(Tensor a, Tensor b) {
     return a.sub(b).abs().max().item_double();
+  }
+
+  @Test
+  void an_observer_of_the_layer_sees_each_call_with_the_adapter_in_it() {
+    var layer = new Linear(new Tree.Draw(1).normal(6, 8), null);
+    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    adapters.attach(
+        "one",
+        ShiraConfig.defaults().withR(1).withZeroStart(false).withTargets(Targets.named("layer")),
+        1);
+    var seen = new ArrayList<Tensor>();
+    layer.observe(
+        (x, y) -> {
+          seen.add(y);
+          return y;
+        });
+    Tensor x = new Tree.Draw(2).normal(3, 8);
+
+    Tensor y = layer.forward(x);
+
+    assertThat(seen).hasSize(1);
+    assertThat(seen.getFirst().equal(y)).isTrue();
+    assertThat(y.equal(layer.base(x))).isFalse();
+  }
+
+  @Test
+  void a_layer_that_another_method_adapts_is_refused_unless_mixing_is_allowed() {
+    var layer = new Linear(new Tree.Draw(1).normal(6, 8), null);
+    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var targets = Targets.named("layer");
+    adapters.attach("dense", HiraConfig.defaults().withR(1).withTargets(targets), 1);
+
+    assertThatThrownBy(
+            () -> adapters.attach("few", ShiraConfig.defaults().withR(1).withTargets(targets), 1))
+        .isInstanceOf(AdapterException.class)
+        .hasMessage(
+            "few is SHIRA but the adapter dense of this model is HIRA; allow it with"
+                + " allowMixedMethods()");
+    assertThat(adapters.names()).containsExactly("dense");
+    assertThat(layer.adapters().all()).containsOnlyKeys("dense");
   }
 
   @Test

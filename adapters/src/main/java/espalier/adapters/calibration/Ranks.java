@@ -1,4 +1,4 @@
-package espalier.adapters.hirasb;
+package espalier.adapters.calibration;
 
 import org.bytedeco.pytorch.Tensor;
 

@@ -1,4 +1,4 @@
-package espalier.adapters.lora;
+package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.ExpertWeight;
@@ -14,11 +14,16 @@ import java.util.TreeMap;
  * parameters: the last one stands outermost, each earlier one has one {@code base_layer} more
  * before it.
  */
-final class ExpertKeys {
+public final class ExpertKeys {
 
   private ExpertKeys() {}
 
-  static Map<String, String> prefixes(Map<String, Adaptable> layers) {
+  /**
+   * What the keys of each layer begin with.
+   *
+   * @param layers all layers of one adapter by path
+   */
+  public static Map<String, String> prefixes(Map<String, Adaptable> layers) {
     var owners = new TreeMap<String, List<String>>();
     var prefixes = new LinkedHashMap<String, String>();
     layers.forEach(
