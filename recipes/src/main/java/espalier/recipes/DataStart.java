@@ -49,7 +49,9 @@ final class DataStart {
    */
   static Attached attachWithoutData(PretrainedModel model, AdapterConfig config) {
     AdapterConfig plain =
-        config instanceof LoraConfig lora ? lora.toBuilder().init(new LoraInit.Uniform()).build() : config;
+        config instanceof LoraConfig lora
+            ? lora.toBuilder().init(new LoraInit.Uniform()).build()
+            : config;
     return model
         .adapters()
         .attach(TrainingRun.ADAPTER, plain, AttachOptions.of(InitSource.blank()));
