@@ -3,6 +3,8 @@ package espalier.cli;
 import java.awt.Color;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.DoubleSummaryStatistics;
 import java.util.List;
 import java.util.TreeMap;
 import java.util.stream.IntStream;
@@ -15,6 +17,9 @@ import org.knowm.xchart.style.markers.SeriesMarkers;
  * module; below its singular values, one line for each layer in the colour of its kind.
  */
 final class NormPlot {
+
+  /** Up to this ratio of singular values a logarithmic axis would have next to no labels. */
+  private static final double FLAT = 100;
 
   private NormPlot() {}
 
@@ -56,13 +61,22 @@ final class NormPlot {
     return chart;
   }
 
+  /** How many times the smallest singular value the largest is. */
+  private static double span(List<Point> points) {
+    DoubleSummaryStatistics all =
+        points.stream()
+            .flatMapToDouble(point -> Arrays.stream(point.spectrum()))
+            .summaryStatistics();
+    return all.getMax() / all.getMin();
+  }
+
   private static XYChart spectra(List<Point> points, XYChart norms) {
     XYChart chart =
         Picture.chart(
             "Spectrum: one line a layer",
             "number of the singular value",
             "singular value of the update");
-    chart.getStyler().setYAxisLogarithmic(true);
+    chart.getStyler().setYAxisLogarithmic(span(points) > FLAT);
     chart.getStyler().setMarkerSize(5);
     Color[] palette = norms.getStyler().getSeriesColors();
     List<String> kinds = points.stream().map(Point::kind).distinct().sorted().toList();
