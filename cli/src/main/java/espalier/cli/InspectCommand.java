@@ -193,9 +193,9 @@ final class InspectCommand implements Callable<Integer> {
                 .put("update_norm", norm)
                 .put("relative_to_weight", norm / layer.weightNorm());
         if (plot != null) {
-          double[] spectrum = layer.spectrum();
+          List<Double> spectrum = layer.spectrum();
           points.add(new NormPlot.Point(layer.kind(), layer.block(), norm, spectrum));
-          row.put("largest_singular_value", spectrum.length == 0 ? 0 : spectrum[0]);
+          row.put("largest_singular_value", spectrum.isEmpty() ? 0 : spectrum.getFirst());
         }
         rows.add(row);
       }

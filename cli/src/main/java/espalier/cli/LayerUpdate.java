@@ -141,19 +141,19 @@ record LayerUpdate(String path, Adapter adapter, AdapterConfig config) {
    * The singular values of what merging would add to the weight, falling, without those that are
    * rounding of zero; none for an update that is zero or not finite.
    */
-  double[] spectrum() {
+  List<Double> spectrum() {
     try (var _ = Scope.open();
         var _ = new NoGradGuard()) {
       Tensor update = adapter.deltaWeight().to(ScalarType.Float);
       Tensor matrix = update.dim() > 1 ? update.flatten(1, -1) : update.view(1, -1);
       if (matrix.numel() == 0 || !matrix.isfinite().all().item_bool()) {
-        return new double[0];
+        return List.of();
       }
       Tensor values = linalg_svdvals(matrix).to(ScalarType.Double).contiguous().cpu();
       double[] all = new double[Math.toIntExact(values.numel())];
       values.data_ptr_double().get(all);
       double least = Math.max(all[0] * ZERO, Double.MIN_NORMAL);
-      return Arrays.stream(all).takeWhile(value -> value > least).toArray();
+      return Arrays.stream(all).takeWhile(value -> value > least).boxed().toList();
     }
   }
 

@@ -3,7 +3,6 @@ package espalier.cli;
 import java.awt.Color;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.Arrays;
 import java.util.DoubleSummaryStatistics;
 import java.util.List;
 import java.util.TreeMap;
@@ -31,13 +30,13 @@ final class NormPlot {
    * @param norm Frobenius norm of the update
    * @param spectrum singular values of the update, falling
    */
-  record Point(String kind, int block, double norm, double[] spectrum) {}
+  record Point(String kind, int block, double norm, List<Double> spectrum) {}
 
   static void write(List<Point> points, String title, Path png) {
     var charts = new ArrayList<XYChart>();
     XYChart norms = norms(points, title);
     charts.add(norms);
-    if (points.stream().anyMatch(point -> point.spectrum().length > 0)) {
+    if (points.stream().anyMatch(point -> !point.spectrum().isEmpty())) {
       charts.add(spectra(points, norms));
     }
     Picture.write(charts, png);
@@ -65,7 +64,8 @@ final class NormPlot {
   private static double span(List<Point> points) {
     DoubleSummaryStatistics all =
         points.stream()
-            .flatMapToDouble(point -> Arrays.stream(point.spectrum()))
+            .flatMap(point -> point.spectrum().stream())
+            .mapToDouble(Double::doubleValue)
             .summaryStatistics();
     return all.getMax() / all.getMin();
   }
@@ -83,11 +83,11 @@ final class NormPlot {
     var shown = new ArrayList<String>();
     for (int i = 0; i < points.size(); i++) {
       Point point = points.get(i);
-      double[] values = point.spectrum();
-      if (values.length == 0) {
+      List<Double> values = point.spectrum();
+      if (values.isEmpty()) {
         continue;
       }
-      double[] numbers = IntStream.rangeClosed(1, values.length).asDoubleStream().toArray();
+      List<Integer> numbers = IntStream.rangeClosed(1, values.size()).boxed().toList();
       Color colour = palette[kinds.indexOf(point.kind()) % palette.length];
       XYSeries line = chart.addSeries(point.kind() + " " + i, numbers, values);
       line.setLabel(point.kind());

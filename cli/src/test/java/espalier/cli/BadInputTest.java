@@ -8,7 +8,10 @@ import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -56,7 +59,7 @@ class BadInputTest {
       })
   void a_misspelt_recipe_is_refused_before_a_run_begins(String settings, String message)
       throws IOException {
-    var arguments = new java.util.ArrayList<>(java.util.List.of("train"));
+    var arguments = new ArrayList<>(List.of("train"));
     arguments.add(recipes.write("run", LORA));
     for (String setting : settings.split(",(?=adapter)", -1)) {
       arguments.add("--set");
@@ -79,6 +82,19 @@ class BadInputTest {
     assertThat(run.err().lines()).hasSize(1);
     assertThat(run.err()).startsWith("error: ").contains("rows.jsonl", message);
     assertThat(folder.resolve("run")).doesNotExist();
+  }
+
+  @Test
+  void a_folder_in_use_is_left_alone_and_a_run_goes_on_with_its_own_recipe_only()
+      throws IOException {
+    String recipe = recipes.write("run", LORA);
+    assertThat(CommandRun.of("train", recipe, "--quiet").exitCode()).isZero();
+    byte[] adapter = Files.readAllBytes(folder.resolve("run/adapter_model.safetensors"));
+
+    assertThat(refused(2, "train", recipe)).contains("holds a run already; add --resume");
+    assertThat(refused(2, "train", recipe, "--resume", "--set", "training.seed=7"))
+        .contains("the run began with another recipe: training.seed was 42 and is 7");
+    assertThat(folder.resolve("run/adapter_model.safetensors")).hasBinaryContent(adapter);
   }
 
   @Test
@@ -165,7 +181,7 @@ class BadInputTest {
     byte[] all = Files.readAllBytes(whole);
     Path model = name.endsWith("gguf") ? folder.resolve(name) : folder.resolve("model");
     Path file = Files.isDirectory(model) ? model.resolve(name) : model;
-    Files.write(file, java.util.Arrays.copyOf(all, bytes));
+    Files.write(file, Arrays.copyOf(all, bytes));
 
     String error = refused(1, "generate", "-m", model.toString(), "-p", "x");
 

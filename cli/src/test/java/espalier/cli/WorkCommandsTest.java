@@ -4,10 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
 import espalier.checkpoints.TensorFile;
-import espalier.training.StepMetrics;
 import java.io.IOException;
-import java.io.PrintWriter;
-import java.io.StringWriter;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -200,23 +197,6 @@ class WorkCommandsTest {
     }
     assertThat(Files.readString(folder.resolve("three/config.json")))
         .containsPattern("\"num_hidden_layers\" ?: 3");
-  }
-
-  @Test
-  void a_run_is_shown_in_lines_and_never_as_a_bar_where_nobody_sits() {
-    var err = new StringWriter();
-    var output = new Output(new PrintWriter(new StringWriter()), new PrintWriter(err));
-
-    try (var listener = new TerminalListener(output, false, 0)) {
-      listener.step(new StepMetrics(1, 2, 2.5, 1e-3, 1, 10, 100, 0));
-      listener.step(new StepMetrics(2, 2, 1.5, 1e-3, 1, 10, 100, 0));
-      assertThat(listener.evals()).isEmpty();
-    }
-
-    assertThat(err.toString().lines())
-        .hasSize(2)
-        .allMatch(line -> line.startsWith("step ") && line.contains("tokens/s"))
-        .noneMatch(line -> line.contains("\r") || line.contains("\033"));
   }
 
   @Test

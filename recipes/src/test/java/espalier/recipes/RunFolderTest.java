@@ -63,7 +63,8 @@ class RunFolderTest {
   void the_best_adapter_is_found_by_a_run_that_was_killed_while_it_was_replaced()
       throws IOException {
     TrainingState end = train(recipe("whole"), 0, false);
-    assertThatThrownBy(() -> train(recipe("killed"), end.step(), false)).hasMessage("the power went");
+    assertThatThrownBy(() -> train(recipe("killed"), end.step(), false))
+        .hasMessage("the power went");
     Path checkpoints = folder.resolve("killed/checkpoints");
     Files.move(checkpoints.resolve("best"), checkpoints.resolve(".best.old"));
 
