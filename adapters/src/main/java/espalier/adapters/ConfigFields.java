@@ -1,6 +1,7 @@
 package espalier.adapters;
 
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
@@ -28,21 +29,28 @@ public final class ConfigFields {
   private final Set<String> asked = new LinkedHashSet<>();
   private final Set<String> idle = new LinkedHashSet<>();
   private final List<String> warnings;
+  private final Map<String, String> strangers; // of the nested objects, with the nearest known key
 
-  private ConfigFields(String owner, ObjectNode fields, List<String> warnings) {
+  private ConfigFields(
+      String owner, ObjectNode fields, List<String> warnings, Map<String, String> strangers) {
     this.owner = owner;
     this.fields = fields;
     this.warnings = warnings;
+    this.strangers = strangers;
+  }
+
+  private static ConfigFields whole(ObjectNode fields) {
+    return new ConfigFields("", fields, new ArrayList<>(), new TreeMap<>());
   }
 
   /** The fields of a file's object, which is left as it is. */
   public static ConfigFields of(ObjectNode fields) {
-    return new ConfigFields("", fields.deepCopy(), new ArrayList<>());
+    return whole(fields.deepCopy());
   }
 
   /** No fields: whatever is asked for has its default. */
   public static ConfigFields empty() {
-    return new ConfigFields("", JsonNodeFactory.instance.objectNode(), new ArrayList<>());
+    return whole(JsonNodeFactory.instance.objectNode());
   }
 
   private @Nullable JsonNode find(String key) {
@@ -201,12 +209,13 @@ public final class ConfigFields {
     if (!(node instanceof ObjectNode object)) {
       throw wrong(key, node, "an object");
     }
-    return new ConfigFields(owner + key + ".", object, warnings);
+    return new ConfigFields(owner + key + ".", object, warnings, strangers);
   }
 
   /** Warns about fields of a nested object that nobody asked for; they are dropped. */
   public void finish(ConfigFields nested) {
     var unknown = nested.unknown().keySet();
+    strangers.putAll(nested.named(unknown));
     if (!unknown.isEmpty()) {
       warn(
           "%sthe fields %s are not known and are dropped"
@@ -237,6 +246,23 @@ public final class ConfigFields {
       }
     }
     return Collections.unmodifiableMap(rest);
+  }
+
+  /**
+   * Fields that nobody has asked for, here and in the nested objects that are {@linkplain #finish
+   * finished}, by their path, such as {@code mask_options.frequenzy}; each with the nearest known
+   * name.
+   */
+  public Map<String, String> strangers() {
+    var all = new TreeMap<>(strangers);
+    all.putAll(named(unknown().keySet()));
+    return Collections.unmodifiableMap(all);
+  }
+
+  private Map<String, String> named(Collection<String> unknown) {
+    var nearest = new TreeMap<String, String>();
+    unknown.forEach(key -> nearest.put(owner + key, owner + Nearest.of(key, asked)));
+    return nearest;
   }
 
   /** Leaves a field that has no effect as it is, with a warning, so that it is written back. */

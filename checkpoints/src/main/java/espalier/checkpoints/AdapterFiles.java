@@ -7,6 +7,7 @@ import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
+import espalier.adapters.StateMismatchException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Collective;
 import espalier.nn.Scope;
@@ -72,6 +73,17 @@ public final class AdapterFiles {
     }
   }
 
+  /** The same error, with the folder that it is about. */
+  private static IllegalArgumentException in(Path folder, IllegalArgumentException error) {
+    String message = "%s: %s".formatted(folder, error.getMessage());
+    if (error instanceof StateMismatchException) {
+      var named = new StateMismatchException(message);
+      named.initCause(error);
+      return named;
+    }
+    return new IllegalArgumentException(message, error);
+  }
+
   private static ObjectNode fields(Path folder) {
     Path file = folder.resolve(CONFIG);
     try {
@@ -106,7 +118,7 @@ public final class AdapterFiles {
       try {
         return adapters.load(name, read.config(), tensors(folder), first, options);
       } catch (IllegalArgumentException e) {
-        throw new IllegalArgumentException("%s: %s".formatted(folder, e.getMessage()), e);
+        throw in(folder, e);
       }
     }
   }
@@ -151,7 +163,7 @@ public final class AdapterFiles {
       try {
         return adapters.swap(name, read.config(), tensors(folder));
       } catch (IllegalArgumentException e) {
-        throw new IllegalArgumentException("%s: %s".formatted(folder, e.getMessage()), e);
+        throw in(folder, e);
       }
     }
   }

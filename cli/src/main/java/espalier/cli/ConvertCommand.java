@@ -112,7 +112,7 @@ final class ConvertCommand implements Callable<Integer> {
               + " and shira_compact, with the gaps between entries")
   private @Nullable String to;
 
-  @Option(names = "--json", description = "Print one JSON object a layer")
+  @Option(names = "--json", description = "Print one JSON object a line")
   private boolean json;
 
   @Override
@@ -128,12 +128,20 @@ final class ConvertCommand implements Callable<Integer> {
       FreshFolder.require(out);
       StartConversion.run(Path.of(source), initial, out, AdapterCatalog.standard())
           .forEach(output::note);
-      output.line("adapter: " + out);
+      written(output, "adapter");
     } else {
       FreshFolder.require(out);
       model(output);
     }
     return 0;
+  }
+
+  private void written(Output output, String what) {
+    if (json) {
+      output.json(Output.row().put(what, out.toString()));
+    } else {
+      output.line(what + ": " + out);
+    }
   }
 
   private ParameterException usage(String message) {
@@ -147,7 +155,7 @@ final class ConvertCommand implements Callable<Integer> {
     FreshFolder.require(out);
     AdapterExport.run(Path.of(source), method, out, AdapterCatalog.standard())
         .forEach(output::note);
-    output.line("adapter: " + out);
+    written(output, "adapter");
   }
 
   private void model(Output output) {
@@ -157,7 +165,7 @@ final class ConvertCommand implements Callable<Integer> {
     try (var loaded = PretrainedModel.load(source, read.type(), output::note)) {
       loaded.save(out, written.type());
     }
-    output.line("model: " + out);
+    written(output, "model");
   }
 
   private void adapter(Output output, String base) {
@@ -191,11 +199,7 @@ final class ConvertCommand implements Callable<Integer> {
         lora(output, loaded);
       }
     }
-    if (json) {
-      output.json(Output.row().put("adapter", out.toString()));
-    } else {
-      output.line("adapter: " + out);
-    }
+    written(output, "adapter");
   }
 
   private void lora(Output output, PretrainedModel loaded) {

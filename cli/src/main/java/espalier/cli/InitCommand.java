@@ -18,6 +18,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Parameters;
 import picocli.CommandLine.Spec;
+import tools.jackson.databind.node.ObjectNode;
 
 /** Starts an adapter from data without training it. */
 @Command(
@@ -25,6 +26,8 @@ import picocli.CommandLine.Spec;
     description = "Start an adapter from data, and save it to train from.",
     footer = {
       "",
+      "  espalier init eva --model MODEL --data my.jsonl --out start",
+      "  espalier init corda --model MODEL --data my.jsonl --set adapter.r=32 --out start",
       "  espalier init eva --recipe recipe.yaml --out start",
       "  espalier init hira-sb --recipe recipe.yaml --data my.jsonl --out start",
       "  espalier init lora-ga --recipe recipe.yaml --data other.jsonl --examples 32 --out start",
@@ -54,10 +57,19 @@ final class InitCommand implements Callable<Integer> {
 
   @Option(
       names = {"-r", "--recipe"},
-      required = true,
       paramLabel = "RECIPE",
-      description = "Says the model, the adapter and the data; its training section is not read")
-  private Path recipe = Path.of("recipe.yaml");
+      description =
+          "Says the model, the adapter and the data; its training section is not read. Without one"
+              + " --model and --data are needed, and the adapter is on all linear layers, of rank"
+              + " 16 and alpha 16 (eva and lora-ga: 32), hira-sb and SHiRA of rank 32; --set"
+              + " changes that")
+  private @Nullable Path recipe;
+
+  @Option(
+      names = {"-m", "--model"},
+      paramLabel = "MODEL",
+      description = "The model, in the place of the recipe's")
+  private @Nullable String model;
 
   @Option(
       names = "--data",
@@ -89,8 +101,16 @@ final class InitCommand implements Callable<Integer> {
           "the start %s is not known; %s are".formatted(start, new TreeSet<>(STARTS.keySet())));
     }
     Output output = Output.of(spec);
+    if (recipe == null && (model == null || data.isEmpty())) {
+      throw new ParameterException(
+          spec.commandLine(),
+          "the start needs a model and data to look at; give --model and --data, or a --recipe that"
+              + " names them");
+    }
     Path folder = out.fresh();
-    Recipe read = RecipeFile.read(recipe, settings(init, folder));
+    List<String> settings = settings(init, folder);
+    Recipe read =
+        recipe == null ? RecipeFile.parse(usual(), settings) : RecipeFile.read(recipe, settings);
     try (var listener = new TerminalListener(output, quiet, 0);
         var run = TrainingRun.open(read, listener, quiet ? _ -> {} : output::note)) {
       if (!quiet) {
@@ -102,20 +122,40 @@ final class InitCommand implements Callable<Integer> {
     return 0;
   }
 
+  /** What a recipe would say of the adapter, if there were one. */
+  private String usual() {
+    ObjectNode usual = Output.row();
+    ObjectNode adapter = usual.putObject("adapter").put("target_modules", "all-linear");
+    switch (start) {
+      case "hira-sb", "shira-gradient", "shira-snip" -> adapter.put("r", 32);
+      case "corda" -> adapter.put("peft_type", "LORA").put("r", 16).put("lora_alpha", 16);
+      default -> adapter.put("peft_type", "LORA").put("r", 16).put("lora_alpha", 32);
+    }
+    return usual.toString();
+  }
+
   private List<String> settings(List<String> init, Path folder) {
     var settings = new ArrayList<>(overrides.values());
     init.forEach(setting -> settings.add("adapter." + setting));
     // Nothing of a run is to be found there, which would be gone on with.
-    settings.add("output=\"" + folder.toString().replace("\\", "\\\\") + "\"");
+    settings.add("output=" + quoted(folder.toString()));
+    if (model != null) {
+      settings.add("model=" + quoted(model));
+    }
     if (!data.isEmpty()) {
       settings.add(
           data.stream()
-              .map(file -> '"' + file.replace("\\", "\\\\") + '"')
+              .map(InitCommand::quoted)
               .collect(Collectors.joining(", ", "data.train=[", "]")));
     }
     if (examples != null) {
       settings.add("data.start_examples=" + examples);
     }
     return settings;
+  }
+
+  // As YAML needs it, whatever the path has in it.
+  private static String quoted(String text) {
+    return '"' + text.replace("\\", "\\\\").replace("\"", "\\\"") + '"';
   }
 }

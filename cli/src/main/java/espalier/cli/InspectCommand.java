@@ -1,19 +1,22 @@
 package espalier.cli;
 
-import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.ModelSource;
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.recipes.AdapterPlan;
 import espalier.recipes.BaseDtype;
 import espalier.recipes.Recipe;
 import espalier.recipes.RecipeFile;
 import espalier.recipes.RecipeSchema;
+import espalier.recipes.TrainingRun;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
+import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.concurrent.Callable;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
@@ -65,13 +68,14 @@ final class InspectCommand implements Callable<Integer> {
 
   @Option(
       names = "--explain-targets",
-      description = "List each layer that is meant, with its rank and scaling")
+      description = "List each layer that is meant by itself, with its shape and scaling")
   private boolean explain;
 
   @Option(
       names = "--plot",
       paramLabel = "FILE.png",
-      description = "Draw the norm of the adapter's update by layer; needs --model")
+      description =
+          "Draw the norm and the singular values of the adapter's update by layer; needs --model")
   private @Nullable Path plot;
 
   @Option(names = "--schema", description = "Print the JSON schema of recipes")
@@ -123,24 +127,8 @@ final class InspectCommand implements Callable<Integer> {
     try (var loaded =
         PretrainedModel.load(
             base, read.dtype().type(), read.quantize().quantisation(), output::note)) {
-      String from = read.from();
-      if (from == null) {
-        AdapterCatalog.Read config = loaded.catalog().read(read.adapter());
-        config.warnings().forEach(output::note);
-        loaded
-            .attach(ADAPTER, config.config(), read.training().seed())
-            .warnings()
-            .forEach(output::note);
-      } else {
-        loaded
-            .loadAdapter(
-                ADAPTER,
-                Path.of(from),
-                espalier.adapters.LoadOptions.defaults().withTrainable(true))
-            .warnings()
-            .forEach(output::note);
-      }
-      List<LayerUpdate> layers = LayerUpdate.of(loaded.adapters(), ADAPTER);
+      AdapterPlan.attach(loaded, read).forEach(output::note);
+      List<LayerUpdate> layers = LayerUpdate.of(loaded.adapters(), TrainingRun.ADAPTER);
       output.table(explain ? layers.stream().map(LayerUpdate::row).toList() : kinds(layers), json);
       String line = loaded.adapters().trainableLine();
       if (json) {
@@ -170,16 +158,26 @@ final class InspectCommand implements Callable<Integer> {
   static List<ObjectNode> kinds(List<LayerUpdate> layers) {
     var kinds = new LinkedHashMap<String, List<LayerUpdate>>();
     layers.forEach(l -> kinds.computeIfAbsent(l.kind(), _ -> new ArrayList<>()).add(l));
-    return kinds.entrySet().stream()
-        .map(
-            kind ->
-                Output.row()
-                    .put("layers", kind.getKey())
-                    .put("count", kind.getValue().size())
-                    .put(
-                        "parameters",
-                        kind.getValue().stream().mapToLong(LayerUpdate::parameters).sum()))
-        .toList();
+    return kinds.entrySet().stream().map(kind -> row(kind.getKey(), kind.getValue())).toList();
+  }
+
+  private static ObjectNode row(String kind, List<LayerUpdate> layers) {
+    ObjectNode row = Output.row().put("layers", kind).put("count", layers.size());
+    var ranks = new TreeMap<String, TreeSet<Integer>>();
+    for (LayerUpdate layer : layers) {
+      layer
+          .ranks()
+          .forEach((name, rank) -> ranks.computeIfAbsent(name, _ -> new TreeSet<>()).add(rank));
+    }
+    ranks.forEach(
+        (name, found) -> {
+          if (found.size() == 1) {
+            row.put(name, found.first());
+          } else {
+            row.put(name, "%d to %d".formatted(found.first(), found.last()));
+          }
+        });
+    return row.put("parameters", layers.stream().mapToLong(LayerUpdate::parameters).sum());
   }
 
   private void updates(Output output, String base, Path folder) {
@@ -189,12 +187,17 @@ final class InspectCommand implements Callable<Integer> {
       var points = new ArrayList<NormPlot.Point>();
       for (LayerUpdate layer : LayerUpdate.of(loaded.adapters(), ADAPTER)) {
         double norm = layer.norm();
-        points.add(new NormPlot.Point(layer.kind(), layer.block(), norm));
-        rows.add(
+        ObjectNode row =
             layer
                 .row()
                 .put("update_norm", norm)
-                .put("relative_to_weight", norm / layer.weightNorm()));
+                .put("relative_to_weight", norm / layer.weightNorm());
+        if (plot != null) {
+          List<Double> spectrum = layer.spectrum();
+          points.add(new NormPlot.Point(layer.kind(), layer.block(), norm, spectrum));
+          row.put("largest_singular_value", spectrum.isEmpty() ? 0 : spectrum.getFirst());
+        }
+        rows.add(row);
       }
       output.table(rows, json);
       if (plot != null) {

@@ -99,7 +99,11 @@ final class LoftqCommand implements Callable<Integer> {
       output.table(rows, json);
       loaded.saveAdapter(ADAPTER, folder);
     }
-    output.line("adapter: " + folder);
+    if (json) {
+      output.json(Output.row().put("adapter", folder.toString()));
+    } else {
+      output.line("adapter: " + folder);
+    }
     return 0;
   }
 

@@ -1,5 +1,6 @@
 package espalier.cli;
 
+import espalier.adapters.MergeOptions;
 import espalier.adapters.MergeResult;
 import java.nio.file.Path;
 import java.util.List;
@@ -29,6 +30,14 @@ final class MergeCommand implements Callable<Integer> {
   @Option(names = "--safe", description = "Refuse a merged weight that is not finite")
   private boolean safe;
 
+  @Option(
+      names = "--untie",
+      description =
+          "First give blocks that share their weights, as layer_replication makes them, weights of"
+              + " their own; a tied embedding and output head need it not, one that is merged into"
+              + " is parted from the other in any case")
+  private boolean untie;
+
   @Mixin private DtypeOption dtype = new DtypeOption();
 
   @Mixin private QuantizeOption quantize = new QuantizeOption();
@@ -50,7 +59,8 @@ final class MergeCommand implements Callable<Integer> {
       if (dequantize) {
         loaded.dequantise();
       }
-      MergeResult merged = loaded.adapters().mergeAndUnload(List.of(AdapterOption.NAME), safe);
+      var options = MergeOptions.defaults().withSafe(safe).withUntieReplicas(untie);
+      MergeResult merged = loaded.adapters().mergeAndUnload(List.of(AdapterOption.NAME), options);
       merged.warnings().forEach(output::note);
       for (List<String> group : merged.untied()) {
         output.note("no longer one weight: " + String.join(", ", group));

@@ -8,13 +8,14 @@ import java.awt.Font;
 import java.awt.Graphics2D;
 import java.awt.image.BufferedImage;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Locale;
 import javax.imageio.ImageIO;
 import org.knowm.xchart.XYChart;
 import org.knowm.xchart.style.Styler.LegendPosition;
 import org.knowm.xchart.style.XYStyler;
 
-/** Charts as PNG files of 1600 by 900 pixels, drawn without a display. */
+/** Charts as PNG files, 1600 by 900 pixels each, drawn without a display. */
 final class Picture {
 
   private static final int WIDTH = 1600;
@@ -67,13 +68,24 @@ final class Picture {
    * @throws CheckpointException if it can not be drawn or written
    */
   static void write(XYChart chart, Path png) {
-    var image = new BufferedImage(WIDTH, HEIGHT, BufferedImage.TYPE_INT_RGB);
+    write(List.of(chart), png);
+  }
+
+  /**
+   * Writes charts, one below the other, whole or not at all.
+   *
+   * @throws CheckpointException if they can not be drawn or written
+   */
+  static void write(List<XYChart> charts, Path png) {
+    var image = new BufferedImage(WIDTH, HEIGHT * charts.size(), BufferedImage.TYPE_INT_RGB);
     try {
-      Graphics2D graphics = image.createGraphics();
-      try {
-        chart.paint(graphics, WIDTH, HEIGHT);
-      } finally {
-        graphics.dispose();
+      for (int i = 0; i < charts.size(); i++) {
+        var graphics = (Graphics2D) image.createGraphics().create(0, i * HEIGHT, WIDTH, HEIGHT);
+        try {
+          charts.get(i).paint(graphics, WIDTH, HEIGHT);
+        } finally {
+          graphics.dispose();
+        }
       }
     } catch (LinkageError | InternalError | AWTError e) {
       // A small container may have no fonts at all.

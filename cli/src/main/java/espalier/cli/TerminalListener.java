@@ -21,7 +21,7 @@ final class TerminalListener implements RunListener, AutoCloseable {
   private final Output output;
   private final boolean quiet;
   private final int lines;
-  private final boolean terminal = StandardStream.ERROR.isTerminal();
+  private final boolean terminal;
   private final List<EvalMetrics> evals = new ArrayList<>();
   private @Nullable ProgressBar bar;
   private @Nullable StepMetrics first;
@@ -35,9 +35,15 @@ final class TerminalListener implements RunListener, AutoCloseable {
    * @param lines how many lines about the loss a run has at least, also beside a bar
    */
   TerminalListener(Output output, boolean quiet, int lines) {
+    this(output, quiet, lines, StandardStream.ERROR.isTerminal());
+  }
+
+  /** The same, told whether a person sits at the other end of standard error. */
+  TerminalListener(Output output, boolean quiet, int lines, boolean terminal) {
     this.output = output;
     this.quiet = quiet;
     this.lines = lines;
+    this.terminal = terminal;
   }
 
   @Override

@@ -63,12 +63,16 @@ public record DataSection(
     }
   }
 
+  private static @Nullable String format(@Nullable String word) {
+    return word == null ? null : word.replace('_', '-');
+  }
+
   static DataSection of(Section in) {
     return new DataSection(
         in.strings("train"),
         in.strings("eval"),
         in.number("eval_fraction", 0),
-        in.stringOrNull("format"),
+        format(in.stringOrNull("format")),
         in.choice("train_on", TrainOn.ASSISTANT),
         in.integer("max_length", 1024),
         in.flag("packing", true),

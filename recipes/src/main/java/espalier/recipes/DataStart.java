@@ -46,6 +46,20 @@ final class DataStart {
     };
   }
 
+  /**
+   * Attaches an adapter of the shapes that the start would give it, without looking at data: its
+   * values are those of no start.
+   */
+  static Attached attachWithoutData(PretrainedModel model, AdapterConfig config) {
+    AdapterConfig plain =
+        config instanceof LoraConfig lora
+            ? lora.toBuilder().init(new LoraInit.Uniform()).build()
+            : config;
+    return model
+        .adapters()
+        .attach(TrainingRun.ADAPTER, plain, AttachOptions.of(InitSource.blank()));
+  }
+
   /** How many examples the start looks at: what the recipe says, or its usual number. */
   static int examples(AdapterConfig config, Recipe recipe) {
     int asked = recipe.data().startExamples();
@@ -151,6 +165,7 @@ final class DataStart {
    * again, or nothing if the run has no checkpoint.
    */
   static Optional<Attached> again(PretrainedModel model, Recipe recipe, RunFolder folder) {
+    folder.once(folder::recover);
     Path checkpoint = folder.newest();
     if (checkpoint == null) {
       return Optional.empty();

@@ -28,6 +28,11 @@ public record Recipe(
     @Doc("How to go about it") TrainingSection training,
     @Doc("The run's folder") String output) {
 
+  /** Checks what the schema can not. */
+  public Recipe {
+    RecipeAdapter.requireAlone(adapter);
+  }
+
   static Recipe of(Section in) {
     return new Recipe(
         in.string("model", "hub:HuggingFaceTB/SmolLM2-135M-Instruct"),

@@ -11,7 +11,10 @@ import com.networknt.schema.Schema;
 import com.networknt.schema.SchemaRegistry;
 import com.networknt.schema.SpecificationVersion;
 import espalier.adapters.Nearest;
+import espalier.training.DataFormat;
+import espalier.training.Schedule;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -79,8 +82,24 @@ public final class RecipeSchema {
             });
     ObjectNode schema = new SchemaGenerator(builder.build()).generateSchema(Recipe.class);
     schema.put("title", "Espalier recipe");
+    oneOf(schema, "/properties/training/properties/schedule", Schedule.NAMES);
+    oneOf(
+        schema,
+        "/properties/data/properties/format",
+        Arrays.stream(DataFormat.values()).map(DataFormat::recipeName).toList());
     nameAloneIsEnough((ObjectNode) schema.at("/properties/training/properties/optimizer"));
     return schema;
+  }
+
+  /** Names the words that a text may be; those of two words may be joined with _ as well. */
+  private static void oneOf(ObjectNode schema, String pointer, List<String> words) {
+    ArrayNode known = ((ObjectNode) schema.at(pointer)).putArray("enum");
+    for (String word : words) {
+      known.add(word);
+      if (word.contains("-")) {
+        known.add(word.replace('-', '_'));
+      }
+    }
   }
 
   /** Lets a section be the value of its {@code type}, for one that needs no settings. */

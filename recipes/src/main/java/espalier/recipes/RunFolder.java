@@ -33,13 +33,20 @@ import tools.jackson.databind.node.ObjectNode;
 
 /**
  * The folder of a run. A checkpoint is made beside its place and renamed into it when it is whole,
- * so a run that is killed at any moment finds only whole ones.
+ * so a run that is killed at any moment finds only whole ones. One that is replaced steps aside
+ * first, and comes back if the run is killed before the new one stands in its place.
  */
 final class RunFolder {
 
   private static final String PREFIX = "step-";
   private static final String STATE = "state.json";
   private static final String OPTIMIZER = "optimizer.safetensors";
+
+  /** What stepped aside for another of its name, and is whole. */
+  private static final String ASIDE = ".old";
+
+  /** What is being deleted, and may be half gone. */
+  private static final String DYING = ".gone";
 
   private final Path folder;
   private final @Nullable Collective ranks;
@@ -68,7 +75,7 @@ final class RunFolder {
     }
   }
 
-  /** Makes the folder, if it is not there yet. */
+  /** Makes the folder, if it is not there yet, and mends what a killed run left in it. */
   void create() {
     try {
       Files.createDirectories(checkpoints());
@@ -76,6 +83,38 @@ final class RunFolder {
       throw new CheckpointException(
           "the run's folder %s can not be made: %s; choose another output".formatted(folder, e), e);
     }
+    recover();
+  }
+
+  /** Puts back what had stepped aside when the run was killed. */
+  void recover() {
+    if (!Files.isDirectory(checkpoints())) {
+      return;
+    }
+    try (DirectoryStream<Path> entries = Files.newDirectoryStream(checkpoints(), ".*" + ASIDE)) {
+      for (Path aside : entries) {
+        String hidden = aside.getFileName().toString();
+        Path place = aside.resolveSibling(hidden.substring(1, hidden.length() - ASIDE.length()));
+        if (Files.exists(place)) {
+          delete(aside);
+        } else {
+          move(aside, place);
+        }
+      }
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be listed".formatted(checkpoints()), e);
+    }
+  }
+
+  /** Puts a whole folder where another may stand; at any moment one of them can be found. */
+  private static void replace(Path part, Path place) {
+    Path aside = place.resolveSibling("." + place.getFileName() + ASIDE);
+    if (Files.exists(place)) {
+      delete(aside);
+      move(place, aside);
+    }
+    move(part, place);
+    delete(aside);
   }
 
   Path path() {
@@ -138,8 +177,7 @@ final class RunFolder {
           () -> {
             SafetensorsWriter.write(part.resolve(OPTIMIZER), remembered);
             AtomicFiles.write(part.resolve(STATE), json(state, examples).toPrettyString() + "\n");
-            delete(target);
-            move(part, target);
+            replace(part, target);
           });
     }
   }
@@ -171,7 +209,7 @@ final class RunFolder {
     while (newest > 0 && steps.size() > newest) {
       Path oldest = steps.pollFirstEntry().getValue();
       // Renamed first: a half deleted checkpoint must not be taken for a whole one.
-      Path dying = oldest.resolveSibling("." + oldest.getFileName() + ".old");
+      Path dying = oldest.resolveSibling("." + oldest.getFileName() + DYING);
       delete(dying);
       move(oldest, dying);
       delete(dying);
@@ -235,18 +273,7 @@ final class RunFolder {
     Path part = checkpoints().resolve(".best.part");
     once(() -> delete(part));
     model.saveAdapter(adapter, part, SaveStart.AS_TRAINED);
-    once(() -> becomesBest(part));
-  }
-
-  private void becomesBest(Path part) {
-    Path best = best();
-    Path old = checkpoints().resolve(".best.old");
-    delete(old);
-    if (Files.exists(best)) {
-      move(best, old);
-    }
-    move(part, best);
-    delete(old);
+    once(() -> replace(part, best()));
   }
 
   /** The folder of the best adapter, which may not be there. */

@@ -3,7 +3,6 @@ package espalier.recipes;
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.Attached;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.Nearest;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
@@ -47,7 +46,6 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
-import tools.jackson.databind.node.ObjectNode;
 
 /**
  * Does what a recipe says. The run's folder afterwards holds the adapter as PEFT reads it, the
@@ -123,7 +121,10 @@ public final class TrainingRun implements AutoCloseable {
 
   private static TrainingRun opened(
       Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
-    // Data first: it is quick to read, and most mistakes are there.
+    // The adapter's fields and the data first: they are quick to read, and most mistakes are there.
+    if (recipe.from() == null) {
+      AdapterCatalog.Read _ = RecipeAdapter.read(recipe.adapter());
+    }
     var data = recipe.data();
     DataFormat format = data.format() == null ? null : DataFormat.of(data.format());
     List<Row> rows = new ArrayList<>(Dataset.read(data.train(), format));
@@ -203,16 +204,7 @@ public final class TrainingRun implements AutoCloseable {
           .forEach(listener::message);
       return;
     }
-    AdapterCatalog.Read read = model.catalog().read(recipe.adapter());
-    if (!read.config().head().unknown().isEmpty()) {
-      ObjectNode known = model.catalog().write(read.config());
-      var names = new ArrayList<>(known.propertyNames());
-      names.removeAll(read.config().head().unknown().keySet());
-      String first = read.config().head().unknown().keySet().iterator().next();
-      throw new RecipeException(
-          "adapter.%s is not a field of %s; nearest is %s"
-              .formatted(first, read.config().peftType(), Nearest.of(first, names)));
-    }
+    AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());
     read.warnings().forEach(listener::message);
     RecipeRanks.requireWithoutData(read.config(), recipe, ranks);
     try (var avoided = AvoidedEntries.of(read.config(), model)) {

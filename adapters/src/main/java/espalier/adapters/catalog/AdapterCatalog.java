@@ -100,8 +100,9 @@ public final class AdapterCatalog {
    *
    * @param config the config
    * @param warnings what the user should know, sentences
+   * @param unknown the paths of fields that are not known, each with the nearest one that is
    */
-  public record Read(AdapterConfig config, List<String> warnings) {}
+  public record Read(AdapterConfig config, List<String> warnings, Map<String, String> unknown) {}
 
   /**
    * A config from the fields of an {@code adapter_config.json}.
@@ -124,7 +125,8 @@ public final class AdapterCatalog {
                   .formatted(unknown.keySet())
               + " them");
     }
-    return new Read(config.withHead(config.head().withUnknown(in.kept())), in.warnings());
+    return new Read(
+        config.withHead(config.head().withUnknown(in.kept())), in.warnings(), in.strangers());
   }
 
   /** The fields of a config as an {@code adapter_config.json} has them, keys sorted. */

@@ -14,6 +14,7 @@ import java.util.TreeMap;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Several adapters of HiRA-SB as one whose update is the weighted sum of theirs.
@@ -35,6 +36,18 @@ public final class HiraSbCombination {
    * @param weight on its update
    */
   public record Source(HiraSbConfig config, Map<String, Tensor> tensors, double weight) {}
+
+  /**
+   * The sum in the bases that all sources share, or as one adapter of HiRA where they share none.
+   *
+   * @throws ConfigException if neither can be made of them
+   */
+  public static AdapterContents of(List<Source> sources) {
+    Source first = first(sources);
+    return sources.stream().allMatch(source -> difference(first, source) == null)
+        ? inSameBases(sources)
+        : asHira(sources);
+  }
 
   /**
    * The sum in the bases that all sources share.
@@ -62,24 +75,32 @@ public final class HiraSbCombination {
   }
 
   private static void requireSame(Source first, Source other) {
+    String difference = difference(first, other);
+    if (difference != null) {
+      throw new ConfigException(difference);
+    }
+  }
+
+  /** What keeps two adapters from being added in one basis, or null. */
+  private static @Nullable String difference(Source first, Source other) {
     if (first.config().space() != other.config().space()
         || !first.tensors().keySet().equals(other.tensors().keySet())) {
-      throw new ConfigException(
-          "adapters of HIRA_SB are added only where they have the same space and layers; combine"
-              + " them as HIRA instead");
+      return "adapters of HIRA_SB are added only where they have the same space and layers; combine"
+          + " them as HIRA instead";
     }
-    first
-        .tensors()
-        .forEach(
-            (key, tensor) -> {
-              Tensor there = Objects.requireNonNull(other.tensors().get(key));
-              boolean r = key.endsWith(MARK);
-              if (r ? scale(first, key) != scale(other, key) : !tensor.equal(there)) {
-                throw new ConfigException(
-                    "%s differs between the adapters but R is added only in the same bases at the same scale; combine them as HIRA instead"
-                        .formatted(key));
-              }
-            });
+    for (Map.Entry<String, Tensor> entry : first.tensors().entrySet()) {
+      String key = entry.getKey();
+      Tensor there = Objects.requireNonNull(other.tensors().get(key));
+      boolean same =
+          key.endsWith(MARK)
+              ? scale(first, key) == scale(other, key)
+              : entry.getValue().equal(there);
+      if (!same) {
+        return "%s differs between the adapters but R is added only in the same bases at the same scale; combine them as HIRA instead"
+            .formatted(key);
+      }
+    }
+    return null;
   }
 
   private static double scale(Source source, String key) {

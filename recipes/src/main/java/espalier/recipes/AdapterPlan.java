@@ -1,0 +1,50 @@
+package espalier.recipes;
+
+import espalier.adapters.AdapterConfig;
+import espalier.adapters.Attached;
+import espalier.adapters.LoadOptions;
+import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraInit;
+import espalier.checkpoints.pretrained.PretrainedModel;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+
+/** What a recipe would put on a model, to be looked at and not to be trained: no data is read. */
+public final class AdapterPlan {
+
+  private AdapterPlan() {}
+
+  /**
+   * Attaches the recipe's adapter as {@link TrainingRun#ADAPTER}. One that starts from data has its
+   * layers, shapes and ranks, but not its values.
+   *
+   * @return warnings
+   * @throws RecipeException if the adapter section has a field that is not known
+   * @throws espalier.adapters.ConfigException if a field has a wrong value
+   */
+  public static List<String> attach(PretrainedModel model, Recipe recipe) {
+    String from = recipe.from();
+    if (from != null) {
+      return model
+          .loadAdapter(
+              TrainingRun.ADAPTER, Path.of(from), LoadOptions.defaults().withTrainable(true))
+          .warnings();
+    }
+    AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());
+    AdapterConfig config = read.config();
+    var warnings = new ArrayList<>(read.warnings());
+    Attached attached =
+        DataStart.needed(config)
+            ? DataStart.attachWithoutData(model, config)
+            : model.attach(TrainingRun.ADAPTER, config, recipe.training().seed());
+    warnings.addAll(attached.warnings());
+    if (config instanceof LoraConfig lora && lora.init() instanceof LoraInit.Eva eva) {
+      warnings.add(
+          "EVA shares the ranks out by the data: a layer may get up to %s times r, or be left out"
+              .formatted(eva.rho()));
+    }
+    return List.copyOf(warnings);
+  }
+}
