@@ -70,7 +70,7 @@ final class RankProcess {
       logits.log_softmax(-1).select(-1, 5).mean().neg().backward();
       try (var _ = new NoGradGuard()) {
         for (Tensor p : model.adapters().parameters().values()) {
-          p.sub_(new Tensor(p.grad()).mul(new Scalar(0.5)));
+          p.sub_(new Tensor(p.grad()).mul(new Scalar(0.1)));
           p.mutable_grad().reset();
         }
       }
