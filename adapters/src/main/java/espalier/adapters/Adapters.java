@@ -344,11 +344,7 @@ public final class Adapters {
    */
   public List<String> unmerge() {
     boolean nothing = merged().isEmpty();
-    changed(
-        () -> {
-          set.unmerge();
-          return true;
-        });
+    set.lock().change(set::unmerge);
     return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
   }
 

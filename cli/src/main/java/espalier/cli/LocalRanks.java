@@ -1,6 +1,5 @@
 package espalier.cli;
 
-import espalier.nn.Collective;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -87,13 +86,6 @@ final class LocalRanks {
     } catch (IllegalStateException _) {
       // the program is ending, and the hook does its work
     }
-  }
-
-  /** The threads of libtorch for one rank: what was asked for, else its share; 0 for the usual. */
-  static int threads(int asked, @Nullable Collective ranks) {
-    return asked != 0 || ranks == null
-        ? asked
-        : Math.max(1, Runtime.getRuntime().availableProcessors() / ranks.size());
   }
 
   /** Waits for all; once one has failed, the others are given a moment and then stopped. */

@@ -45,7 +45,7 @@ final class ModelOptions {
    */
   PretrainedModel load(Output output) {
     Collective ranks = RankCommand.ranks();
-    int wanted = LocalRanks.threads(threads.number(), ranks);
+    int wanted = threads.number() != 0 || ranks == null ? threads.number() : ranks.shareOfCores();
     if (wanted != 0) {
       Native.threads(wanted);
     }

@@ -65,9 +65,6 @@ public abstract class Adaptable extends Layer {
     return false;
   }
 
-  /** Entries of the weight may have been written to in a way that leaves no trace on it. */
-  void weightWritten() {}
-
   /** Puts another weight of the same logical shape in the place of the present one. */
   abstract void replaceWeight(Tensor weight);
 

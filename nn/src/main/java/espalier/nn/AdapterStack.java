@@ -118,7 +118,6 @@ public final class AdapterStack {
 
   private void refresh() {
     vacate();
-    layer.weightWritten();
     var list = new ArrayList<Adapter>();
     if (disabled == 0) {
       for (String name : active) {
@@ -278,7 +277,6 @@ public final class AdapterStack {
     if (layer.training() && alone && guest == null && layer.ownsWeight()) {
       Tensor weight = layer.presentWeight();
       guest = Patch.write(adapter, now, weight);
-      layer.weightWritten();
       return weight;
     }
     Tensor copy = layer.weight().clone();
@@ -290,7 +288,6 @@ public final class AdapterStack {
   void vacate() {
     if (guest != null) {
       guest.undo(layer.presentWeight());
-      layer.weightWritten();
       guest.close();
       guest = null;
     }

@@ -21,6 +21,11 @@ public interface Collective extends AutoCloseable {
   /** How many ranks there are. */
   int size();
 
+  /** The threads of libtorch for each rank, where all of them share this machine's cores. */
+  default int shareOfCores() {
+    return Math.max(1, Runtime.getRuntime().availableProcessors() / size());
+  }
+
   /**
    * Replaces a tensor by the sum of those of all ranks, which has the same bits on each of them.
    *

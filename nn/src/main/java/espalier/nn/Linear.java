@@ -273,11 +273,6 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
     return weight != null && w.is_same(weight);
   }
 
-  @Override
-  final void weightWritten() {
-    packed.forget();
-  }
-
   private static boolean oneRow(Tensor x, Tensor w) {
     return x.numel() == x.size(-1)
         && x.scalar_type().intern() == ScalarType.Float

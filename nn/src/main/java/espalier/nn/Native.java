@@ -148,9 +148,8 @@ public final class Native {
    * is lost; reading it again takes longer once. Where that is not known, nothing happens.
    */
   static void pageOut(Tensor tensor) {
-    var advise =
-        function("madvise", ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT);
-    if (advise == null || !LINUX) {
+    MethodHandle advise = LINUX ? Advice.MADVISE : null;
+    if (advise == null) {
       return;
     }
     try (var _ = new PointerScope()) {
@@ -163,6 +162,11 @@ public final class Native {
     } catch (Throwable e) {
       throw new IllegalStateException("madvise failed", e);
     }
+  }
+
+  private static final class Advice {
+    static final @Nullable MethodHandle MADVISE =
+        function("madvise", ValueLayout.JAVA_LONG, ValueLayout.JAVA_LONG, ValueLayout.JAVA_INT);
   }
 
   /** A C function that returns int, or null where the C library has none of that name. */

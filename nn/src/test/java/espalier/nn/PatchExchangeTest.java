@@ -295,4 +295,20 @@ class PatchExchangeTest {
 
     assertThat(bits(layer).equal(before)).isTrue();
   }
+
+  @Test
+  void a_product_from_a_copy_of_the_weight_follows_what_is_written_past_the_library() {
+    try (var _ = new NoGradGuard();
+        Linear layer = layer(ScalarType.Float, ScalarType.Int)) {
+      Tensor x = Init.shared(4).normal(1, 8, IN);
+      for (int i = 0; i < 12; i++) { // until the layer has made its copy
+        Scope.result(() -> layer.forward(x)).close();
+      }
+
+      switchTo(layer, "a");
+
+      Tensor expected = Scope.result(() -> x.matmul(layer.weight().t()));
+      assertThat(layer.forward(x).sub(expected).abs().max().item_float()).isLessThan(1e-3f);
+    }
+  }
 }

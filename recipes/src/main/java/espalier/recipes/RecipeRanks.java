@@ -68,9 +68,7 @@ final class RecipeRanks {
   /** The threads of libtorch that this process is to have, or 0 for its own choice. */
   static int threads(Recipe recipe, @Nullable Collective ranks) {
     int asked = recipe.training().threads();
-    return asked > 0 || ranks == null
-        ? asked
-        : Math.max(1, Runtime.getRuntime().availableProcessors() / ranks.size());
+    return asked > 0 || ranks == null ? asked : ranks.shareOfCores();
   }
 
   /**

@@ -63,8 +63,8 @@ final class EntryGradient {
     long in = support.in();
     long rows = Math.clamp(block / in, 1, support.out());
     long[] cuts = support.cuts(rows);
-    Tensor wideG = SparseProduct.wide(g);
-    Tensor wideX = SparseProduct.wide(x);
+    Tensor wideG = HalfPrecision.widened(g);
+    Tensor wideX = HalfPrecision.widened(x);
     Tensor gradient = wideX.new_empty(support.count());
     for (int i = 0; i < cuts.length - 1; i++) {
       long from = i * rows;

@@ -1,6 +1,7 @@
 package espalier.adapters.shira;
 
 import espalier.nn.CustomFunction;
+import espalier.nn.Features;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import java.util.Arrays;
@@ -30,7 +31,7 @@ final class SparseProduct {
    */
   static Tensor whole(ShiraLinear adapter, Tensor x) {
     Linear layer = adapter.layer();
-    Tensor flat = flat(x);
+    Tensor flat = Features.rows(x);
     List<Tensor> inputs = List.of(flat, adapter.values());
     boolean learning = layer.training() || CustomFunction.needed(inputs);
     if (!learning && fewRows(adapter, flat)) {
@@ -47,14 +48,14 @@ final class SparseProduct {
             () -> product(layer, flat, layer.adapters().weightWith(adapter), learned ? null : bias),
             (g, saved) -> {
               Tensor dx = toInput ? g.new_empty(g.size(0), adapter.support().in()) : null;
-              Tensor computed = HalfPrecision.emulated(g) ? wide(g) : g;
+              Tensor computed = HalfPrecision.emulated(g) ? HalfPrecision.widened(g) : g;
               if (dx != null) {
                 times(computed, layer.adapters().weightWith(adapter), dx);
               }
               return Arrays.asList(
                   dx, toValues ? gradient(adapter, computed, saved.getFirst()) : null);
             });
-    return shaped(learned ? y.add(bias) : y, x);
+    return Features.shaped(learned ? y.add(bias) : y, x);
   }
 
   /**
@@ -64,7 +65,7 @@ final class SparseProduct {
    * @return [..., out], float32 or wider
    */
   static Tensor branch(ShiraLinear adapter, Tensor x) {
-    Tensor flat = flat(x);
+    Tensor flat = Features.rows(x);
     List<Tensor> inputs = List.of(flat, adapter.values());
     boolean toValues = adapter.values().requires_grad();
     boolean toInput = flat.requires_grad();
@@ -78,7 +79,7 @@ final class SparseProduct {
                 Arrays.asList(
                     toInput ? times(g, adapter.deltaWeight()).to(dtype) : null,
                     toValues ? gradient(adapter, g, saved.getFirst()) : null));
-    return shaped(y, x);
+    return Features.shaped(y, x);
   }
 
   /**
@@ -90,7 +91,7 @@ final class SparseProduct {
   }
 
   private static Tensor byRow(ShiraLinear adapter, Tensor flat) {
-    Tensor x = wide(flat);
+    Tensor x = HalfPrecision.widened(flat);
     Tensor values = adapter.values().to(x.scalar_type().intern()).mul(new Scalar(adapter.scale()));
     Tensor matrix = adapter.support().sparseAgain(values);
     Tensor y = x.new_empty(x.size(0), adapter.support().out());
@@ -101,7 +102,7 @@ final class SparseProduct {
   }
 
   private static Tensor dense(ShiraLinear adapter, Tensor flat) {
-    Tensor x = wide(flat);
+    Tensor x = HalfPrecision.widened(flat);
     return x.mm(adapter.deltaWeight().to(x.scalar_type().intern()).t());
   }
 
@@ -119,7 +120,11 @@ final class SparseProduct {
       return layer.base(x, weight, bias);
     }
     Tensor y = x.new_empty(x.size(0), weight.size(0));
-    return y.copy_(layer.base(wide(x), wide(weight), bias == null ? null : wide(bias)));
+    return y.copy_(
+        layer.base(
+            HalfPrecision.widened(x),
+            HalfPrecision.widened(weight),
+            bias == null ? null : HalfPrecision.widened(bias)));
   }
 
   /** g W, into dx. */
@@ -131,22 +136,5 @@ final class SparseProduct {
 
   private static Tensor times(Tensor g, Tensor weight) {
     return g.mm(weight.to(g.scalar_type().intern()));
-  }
-
-  static Tensor wide(Tensor t) {
-    return HalfPrecision.isHalf(t) ? t.to(ScalarType.Float) : t;
-  }
-
-  private static Tensor flat(Tensor x) {
-    return x.dim() == 2 ? x : x.reshape(-1, x.size(-1));
-  }
-
-  private static Tensor shaped(Tensor y, Tensor x) {
-    if (x.dim() == 2) {
-      return y;
-    }
-    long[] shape = x.shape();
-    shape[shape.length - 1] = y.size(-1);
-    return y.view(shape);
   }
 }
