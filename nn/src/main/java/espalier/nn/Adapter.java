@@ -79,7 +79,8 @@ public abstract class Adapter extends Layer {
   }
 
   /**
-   * The weight after this adapter is merged into it. Computed in float32 and rounded once.
+   * The weight after this adapter is merged into it. Computed in float32 and rounded once; where
+   * several are merged, the weight so far is handed from one to the next in float32.
    *
    * @param weight the weight so far, in the shape of {@link Adaptable#weight()}; not written to
    */

@@ -8,6 +8,7 @@ import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -178,8 +179,7 @@ public final class Merge implements AutoCloseable {
       return;
     }
     QuantisedWeight sum = Objects.requireNonNull(weights.originalCodes());
-    var all = new ArrayList<>(instead ? List.of() : stack.merged());
-    all.addAll(names);
+    List<String> all = wanted();
     if (all.stream().allMatch(name -> stack.get(name).mergesInto(sum))) {
       codes = sum.withDtype(sum.dtype());
       for (String name : all) {
@@ -188,10 +188,7 @@ public final class Merge implements AutoCloseable {
         before.close();
       }
     } else {
-      Tensor wide = sum.rows(0, sum.out(), HalfPrecision.widened(sum.dtype()));
-      for (String name : all) {
-        wide = stack.get(name).mergedInto(wide);
-      }
+      Tensor wide = mergedInto(sum.rows(0, sum.out(), HalfPrecision.widened(sum.dtype())), all);
       finiteCodes = wide.isfinite().all().item_bool(); // codes could no longer tell
       codes = sum.requantised(wide);
       if (codes == null) {
@@ -209,16 +206,32 @@ public final class Merge implements AutoCloseable {
    * @param shared the merged weight, where another layer has the same, or null to compute it
    */
   private void whole(@Nullable Tensor shared) {
-    Adaptable layer = stack.layer();
-    Tensor sum = instead ? weights.original() : layer.presentWeight();
-    if (shared == null) {
-      for (String name : names) {
-        sum = stack.get(name).mergedInto(sum);
-      }
-    }
     dense = true;
-    weight = Scope.own(shared == null ? sum : shared);
+    weight = Scope.own(shared == null ? sum() : shared);
     biases();
+  }
+
+  /** In half precision all that is merged is added to the original anew, and rounded once. */
+  private Tensor sum() {
+    ScalarType dtype = stack.layer().dtype();
+    boolean anew = instead || HalfPrecision.widened(dtype) != dtype;
+    Tensor sum = anew ? weights.original() : stack.layer().presentWeight();
+    return mergedInto(HalfPrecision.widened(sum), anew ? wanted() : names).to(dtype);
+  }
+
+  private Tensor mergedInto(Tensor wide, List<String> adapters) {
+    Tensor sum = wide;
+    for (String name : adapters) {
+      sum = stack.get(name).mergedInto(sum);
+    }
+    return sum;
+  }
+
+  /** All adapters that are merged once this merge is in force. */
+  private List<String> wanted() {
+    var all = new ArrayList<>(instead ? List.of() : stack.merged());
+    all.addAll(names);
+    return all;
   }
 
   private void biases() {
