@@ -105,7 +105,8 @@ final class Activation {
     Collection<Adaptable> layers = set.adaptables().values();
     layers.forEach(layer -> layer.adapters().disable());
     return new Restorable(
-        AdapterSet.told(warnings), () -> layers.forEach(layer -> layer.adapters().enable()));
+        AdapterSet.told(warnings),
+        () -> set.lock().change(() -> layers.forEach(layer -> layer.adapters().enable())));
   }
 
   /** Deletes an adapter; returns warnings. */

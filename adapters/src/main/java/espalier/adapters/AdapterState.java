@@ -166,20 +166,26 @@ final class AdapterState {
     }
     AdapterTensors.Fit fit = tensors(entry).fit(saved, options.keyMapping(), set.embeddings());
     AdapterTensors.requireFit(fit, options.ignoreMismatched(), options.strict());
+    Loading.requireReplaceable(fit, set.embeddings());
     try (var _ = new PointerScope()) {
       var adapters = set.on(name);
-      fit.byLayer.forEach(
-          (path, tensors) -> {
-            Adapter adapter = Objects.requireNonNull(adapters.get(path));
-            adapter.load(tensors);
-            adapter.filled(tensors.keySet());
-          });
-      BaseBiases biases = entry.biases();
-      if (biases != null) {
-        fit.biases.forEach(biases::load);
-      }
+      Loading.requireLoadable(fit, adapters);
+      set.lock().change(() -> load(entry, adapters, fit));
     }
     return finish(entry, fit, List.of());
+  }
+
+  private static void load(Entry entry, Map<String, Adapter> adapters, AdapterTensors.Fit fit) {
+    fit.byLayer.forEach(
+        (path, tensors) -> {
+          Adapter adapter = Objects.requireNonNull(adapters.get(path));
+          adapter.load(tensors);
+          adapter.filled(tensors.keySet());
+        });
+    BaseBiases biases = entry.biases();
+    if (biases != null) {
+      fit.biases.forEach(biases::load);
+    }
   }
 
   /** Takes over saved embeddings, and tells what happened. */

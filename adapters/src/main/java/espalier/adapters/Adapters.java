@@ -18,6 +18,7 @@ import java.util.Objects;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.DoubleUnaryOperator;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.PointerScope;
@@ -272,13 +273,7 @@ public final class Adapters {
     set.requireUnmerged("the dtype of %s can not be changed".formatted(name));
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
-      set.lock()
-          .change(
-              () ->
-                  on(name).values().stream()
-                      .flatMap(adapter -> adapter.state().values().stream())
-                      .filter(Tensor::is_floating_point)
-                      .forEach(tensor -> tensor.set_data(tensor.to(dtype))));
+      set.lock().change(() -> on(name).values().forEach(adapter -> adapter.to(dtype)));
     }
   }
 
@@ -287,7 +282,7 @@ public final class Adapters {
    * stays so.
    */
   public Restorable disable() {
-    return activation.disable();
+    return changed(activation::disable);
   }
 
   /**
@@ -447,9 +442,28 @@ public final class Adapters {
 
   // ---- scaling
 
-  /** Sets the factor on what an adapter adds; 1 is as trained. It is never saved. */
+  /**
+   * Sets the factor on what an adapter adds; 1 is as trained. It is never saved. What is merged
+   * stays as it was merged, of which there is a warning.
+   */
   public void setScale(String name, double factor) {
-    on(name).values().forEach(adapter -> adapter.scale(factor));
+    rescale(List.of(name), _ -> factor);
+  }
+
+  private void rescale(Collection<String> names, DoubleUnaryOperator factor) {
+    List<String> merged = names.stream().filter(merged()::contains).toList();
+    if (!merged.isEmpty()) {
+      AdapterSet.told(
+          List.of(
+              "%s is merged with the factor that it had; unmerge it and merge it again for the new one"
+                  .formatted(merged)));
+    }
+    set.lock()
+        .change(
+            () ->
+                names.forEach(
+                    name ->
+                        on(name).values().forEach(a -> a.scale(factor.applyAsDouble(a.scale())))));
   }
 
   /**
@@ -461,12 +475,12 @@ public final class Adapters {
    * @param on false drops what is kept
    */
   public void keepWhenServing(String name, boolean on) {
-    on(name).values().forEach(adapter -> adapter.keepWhenServing(on));
+    set.lock().change(() -> on(name).values().forEach(adapter -> adapter.keepWhenServing(on)));
   }
 
   /** Multiplies the factor of the active adapters. */
   public void scaleLayers(double factor) {
-    active().forEach(name -> on(name).values().forEach(a -> a.scale(a.scale() * factor)));
+    rescale(active(), scale -> scale * factor);
   }
 
   /** Divides the factor of the active adapters. */
@@ -479,7 +493,7 @@ public final class Adapters {
 
   /** Sets the factor of the active adapters back to 1. */
   public void unscaleLayers() {
-    active().forEach(name -> setScale(name, 1));
+    rescale(active(), _ -> 1);
   }
 
   /** Multiplies the factor of all adapters until the result is closed; 0 to 1 fades them in. */
@@ -492,8 +506,8 @@ public final class Adapters {
     requireSome();
     var before = new LinkedHashMap<Adapter, Double>();
     names().forEach(name -> on(name).values().forEach(a -> before.put(a, a.scale())));
-    before.forEach((adapter, scale) -> adapter.scale(scale * factor));
-    return new Restorable(List.of(), () -> before.forEach(Adapter::scale));
+    rescale(names(), scale -> scale * factor);
+    return new Restorable(List.of(), () -> set.lock().change(() -> before.forEach(Adapter::scale)));
   }
 
   /**
@@ -658,7 +672,7 @@ public final class Adapters {
     }
     set.requireUnmerged("the base can not be restored");
     try (var restoring = new BaseRestoring(entry, factories)) {
-      restoring.run(set.active());
+      set.lock().change(() -> restoring.run(set.active()));
     }
     entry.referenceRefusals(set.referenceRefusals());
   }

@@ -141,9 +141,11 @@ final class Attaching implements AutoCloseable {
   }
 
   private SavedModule whole(String path, Adaptable layer) {
-    return leader(path, layer) instanceof SavedModule leader
-        ? new FollowingModule(layer, leader)
-        : empty(path, SavedModule.of(layer));
+    try (var _ = new PointerScope()) {
+      return leader(path, layer) instanceof SavedModule leader
+          ? new FollowingModule(layer, leader)
+          : empty(path, SavedModule.of(layer));
+    }
   }
 
   private <A extends Adapter> A empty(String path, A adapter) {

@@ -33,6 +33,7 @@ final class HotSwap {
       AdapterTensors.Fit fit = tensors.fit(saved, Map.of(), set.embeddings(), swapping::fitted);
       AdapterTensors.requireFit(fit, false, false);
       requireComplete(entry, fit);
+      Loading.requireReplaceable(fit, set.embeddings());
       var zeros = zeros(entry, fit);
       var result = new AtomicReference<LoadResult>();
       set.lock().change(() -> result.set(exchange(entry, fit, zeros, swapping, next)));
@@ -104,10 +105,11 @@ final class HotSwap {
       Map<Adapter, Map<String, Tensor>> zeros,
       Swapping swapping,
       AdapterConfig next) {
-    zeros.forEach(HotSwap::put);
+    // not Adapter.load: the swapping has made shapes fit that a method would refuse
+    zeros.forEach(Adapter::exchange);
     fit.byLayer.forEach(
         (path, tensors) ->
-            put(entry.on(Objects.requireNonNull(entry.layers().get(path))), tensors));
+            entry.on(Objects.requireNonNull(entry.layers().get(path))).exchange(tensors));
     BaseBiases biases = entry.biases();
     if (biases != null) {
       fit.biases.forEach(biases::load);
@@ -136,16 +138,6 @@ final class HotSwap {
     return adapters;
   }
 
-  // not Adapter.load, which methods may use to check shapes
-  private static void put(Adapter adapter, Map<String, Tensor> tensors) {
-    tensors.forEach(
-        (name, value) -> {
-          Tensor own = Objects.requireNonNull(adapter.state().get(name));
-          own.set_data(own.new_empty(value.sizes()).copy_(value));
-        });
-    adapter.filled(tensors.keySet());
-  }
-
   void widen(int rank) {
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
@@ -170,7 +162,7 @@ final class HotSwap {
       set.lock()
           .change(
               () -> {
-                wider.forEach(HotSwap::put);
+                wider.forEach(Adapter::exchange);
                 swappings.forEach(
                     (entry, swapping) ->
                         entry.config(

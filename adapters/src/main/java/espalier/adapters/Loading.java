@@ -31,18 +31,54 @@ final class Loading {
     }
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
+      requireReplaceable(fit, bases);
       fit.byLayer.forEach(
           (path, values) -> {
             Adapter adapter = Objects.requireNonNull(attaching.made().get(path), path);
-            try {
-              adapter.load(values);
-              adapter.filled(values.keySet());
-            } catch (IllegalArgumentException e) {
-              throw new StateMismatchException(path + ": " + e.getMessage());
-            }
+            fitting(path, () -> adapter.load(values));
+            adapter.filled(values.keySet());
           });
     }
     return fit;
+  }
+
+  /** Refuses tensors that do not go together, before the first of them is taken over. */
+  static void requireLoadable(AdapterTensors.Fit fit, Map<String, Adapter> adapters) {
+    fit.byLayer.forEach(
+        (path, values) -> {
+          Adapter adapter = Objects.requireNonNull(adapters.get(path), path);
+          fitting(path, () -> adapter.requireLoadable(values));
+        });
+  }
+
+  private static void fitting(String path, Runnable body) {
+    try {
+      body.run();
+    } catch (IllegalArgumentException e) {
+      throw new StateMismatchException(path + ": " + e.getMessage());
+    }
+  }
+
+  /** Refuses embeddings of the base that can not be taken over because something is merged. */
+  static void requireReplaceable(AdapterTensors.Fit fit, Map<String, Adaptable> bases) {
+    fit.embeddings.forEach(
+        (path, weight) -> {
+          Adaptable layer = Objects.requireNonNull(bases.get(path));
+          List<String> merged = layer.adapters().merged();
+          if (!merged.isEmpty() && differs(weight, layer)) {
+            throw new IllegalStateException(
+                "the file has another %s of the base, which can not be taken over while %s is merged into it; unmerge first"
+                    .formatted(path, merged));
+          }
+        });
+  }
+
+  private static boolean differs(Tensor weight, Adaptable layer) {
+    try (var _ = new PointerScope();
+        var _ = new NoGradGuard()) {
+      Tensor own = layer.originalWeight();
+      return !weight.to(own.scalar_type().intern()).equal(own);
+    }
   }
 
   /** Takes over base embeddings that were saved along, where they differ from the model's. */

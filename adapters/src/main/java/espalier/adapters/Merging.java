@@ -34,7 +34,7 @@ final class Merging {
     var warnings = new ArrayList<String>();
     List<String> before = set.merged();
     List<String> added = names.stream().filter(n -> !before.contains(n)).distinct().toList();
-    if (added.size() < names.size()) {
+    if (added.size() < names.stream().distinct().count()) {
       warnings.add("%s is merged already and is passed over".formatted(before));
     }
     Map<String, Adaptable> layers = set.layersOf(added);

@@ -67,7 +67,8 @@ final class SavedTargets {
               }
             });
     if (found.size() == before && !known) {
-      boolean all = layers.keySet().stream().anyMatch(p -> found.contains(p) && p.startsWith(top));
+      boolean all =
+          layers.keySet().stream().anyMatch(p -> found.contains(p) && p.startsWith(top + "."));
       if (!all) {
         throw new TargetException(
             "modules_to_save has %s, which has no weight of its own and none below; name a layer that has one"

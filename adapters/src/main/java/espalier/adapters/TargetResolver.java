@@ -182,13 +182,15 @@ final class TargetResolver {
   }
 
   private boolean excluded(String path) {
-    boolean named =
-        switch (targets.exclude()) {
-          case Modules.Named n -> n.matches(path);
-          case Modules.Matching m -> m.matches(path, "exclude_modules");
-          case null, default -> false;
-        };
-    return named || belowSaved(path) || following.contains(path);
+    return excludedByName(path) || belowSaved(path) || following.contains(path);
+  }
+
+  private boolean excludedByName(String path) {
+    return switch (targets.exclude()) {
+      case Modules.Named n -> n.matches(path);
+      case Modules.Matching m -> m.matches(path, "exclude_modules");
+      case null, default -> false;
+    };
   }
 
   private boolean belowSaved(String path) {
@@ -274,7 +276,7 @@ final class TargetResolver {
           "target_modules %s matches no layer; %s"
               .formatted(unmatched, nearest(unmatched.getFirst())));
     }
-    if (targets.exclude() != null && layers.keySet().stream().noneMatch(this::excluded)) {
+    if (targets.exclude() != null && layers.keySet().stream().noneMatch(this::excludedByName)) {
       warnings.add(
           "exclude_modules %s excludes nothing".formatted(Targets.show(targets.exclude())));
     }

@@ -137,6 +137,26 @@ class HotSwapTest {
   }
 
   @Test
+  void a_swapped_DoRA_forgets_the_lengths_that_it_had_computed_for_the_one_before() {
+    LoraConfig dora =
+        lora(4).variant(new LoraVariant.Dora()).targets(Targets.named("linear")).build();
+    try (Tree model = model();
+        Tree fresh = model();
+        var _ = new NoGradGuard()) {
+      Adapters adapters = on(model);
+      adapters.attach("one", dora, 1);
+      model.train(false);
+      outputs(model); // from here on it keeps m / n
+      Map<String, Tensor> saved = file(dora, 2);
+
+      adapters.swap("one", dora, saved);
+
+      on(fresh).load("one", dora, saved, LoadOptions.defaults());
+      assertSame(outputs(model), outputs(fresh));
+    }
+  }
+
+  @Test
   void widening_changes_no_output_and_lets_higher_ranks_in_without_new_shapes() {
     try (Tree model = model();
         Tree fresh = model();

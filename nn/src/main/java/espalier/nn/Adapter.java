@@ -274,15 +274,31 @@ public abstract class Adapter extends Layer {
    * @param saved by the names of {@link #state()}; names that are absent stay as they are
    */
   public void load(Map<String, Tensor> saved) {
+    requireLoadable(saved);
+    exchange(saved);
+  }
+
+  /**
+   * Checks, before {@link #load} changes anything, what the shapes by themselves do not tell.
+   *
+   * @param saved as for {@link #load}
+   * @throws IllegalArgumentException if the tensors do not go together
+   */
+  public void requireLoadable(Map<String, Tensor> saved) {}
+
+  /** Takes over tensors as {@link #load} does, of shapes and contents that the caller knows. */
+  public final void exchange(Map<String, Tensor> tensors) {
     var state = state();
-    saved.forEach(
+    tensors.forEach(
         (name, value) -> {
           Tensor own = Objects.requireNonNull(state.get(name), name);
           try (var _ = new PointerScope()) {
             own.set_data(own.new_empty(value.sizes()).copy_(value)); // the file may be mapped
           }
+          TensorStamp.renew(own);
         });
     replaced();
+    filled(tensors.keySet());
   }
 
   /**
@@ -370,6 +386,7 @@ public abstract class Adapter extends Layer {
         try (var _ = new PointerScope()) {
           own.set_data(own.to(dtype));
         }
+        TensorStamp.renew(own);
         cast = true;
       }
     }

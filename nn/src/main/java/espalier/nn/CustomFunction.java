@@ -148,6 +148,7 @@ public final class CustomFunction {
     private final FunctionPostHook post;
     private @Nullable Tensor gradient;
     private @Nullable TensorVector answered;
+    private boolean spent;
 
     Call(List<Tensor> saved, List<Tensor> inputs, Backward backward) {
       for (Tensor tensor : saved) {
@@ -187,9 +188,10 @@ public final class CustomFunction {
       try (var _ = new PointerScope();
           var _ = new NoGradGuard()) {
         Tensor incoming = gradient;
-        if (incoming == null) {
+        if (incoming == null || spent) {
           throw new IllegalStateException("a backward was asked for twice; run forward again");
         }
+        spent = true;
         List<@Nullable Tensor> result =
             backward.apply(incoming, saved.stream().map(Saved::get).toList());
         TensorVector vector = new TensorVector().retainReference();

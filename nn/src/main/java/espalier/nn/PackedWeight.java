@@ -1,7 +1,6 @@
 package espalier.nn;
 
 import java.util.concurrent.atomic.AtomicLong;
-import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -25,8 +24,7 @@ final class PackedWeight {
   private boolean refused;
   private @Nullable Tensor packed;
   private long bytes;
-  private long address;
-  private long version;
+  private @Nullable TensorStamp made;
 
   /**
    * The weight to multiply by, in the caller's scope.
@@ -35,21 +33,15 @@ final class PackedWeight {
    * @param rows how many rows will be multiplied
    */
   synchronized Tensor of(Tensor w, long rows) {
-    if (!same(w)) {
+    TensorStamp now = TensorStamp.of(w);
+    if (!now.equals(made)) {
       forget();
-      address = w.data_ptr().address();
-      version = w._version();
+      made = now;
     }
     if (packed == null && !refused && ++asked > ASKED_BEFORE) {
       pack(w, rows);
     }
     return packed == null ? w : new Tensor(packed);
-  }
-
-  private boolean same(Tensor w) {
-    try (var _ = new PointerScope()) {
-      return address == w.data_ptr().address() && version == w._version();
-    }
   }
 
   private void pack(Tensor w, long rows) {
@@ -73,6 +65,6 @@ final class PackedWeight {
     }
     asked = 0;
     refused = false;
-    address = 0;
+    made = null;
   }
 }

@@ -26,10 +26,8 @@ final class Patch implements AutoCloseable {
 
   private volatile boolean finite = true;
 
-  /** The weight that {@link #before} is of while this patch is not in it: its memory, its state. */
-  private long address;
-
-  private long state;
+  /** The weight that {@link #before} is of while this patch is not in it. */
+  private @Nullable TensorStamp bare;
 
   private Patch(
       Adapter adapter, Entries entries, Tensor before, @Nullable Tensor ready, boolean held) {
@@ -138,8 +136,7 @@ final class Patch implements AutoCloseable {
 
   /** Says that this patch has left a weight that holds nothing else now. */
   void leftBare(Tensor weight) {
-    address = weight.data_ptr().address();
-    state = weight._version();
+    bare = TensorStamp.of(weight);
   }
 
   /** Whether it can be written again as it is, into the bare weight that it left. */
@@ -147,8 +144,7 @@ final class Patch implements AutoCloseable {
     return current(now)
         && entries.positions().equals(now.positions())
         && entries.values().equals(now.values())
-        && address == weight.data_ptr().address()
-        && state == weight._version();
+        && TensorStamp.of(weight).equals(bare);
   }
 
   /** Whether the adapter's values are still those that were written. */

@@ -5,7 +5,6 @@ import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
-import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -102,11 +101,7 @@ final class PatchExchange {
   }
 
   private void carriedOut() {
-    // What was written past the library is to be seen as its own writes are: by autograd, and by
-    // those who keep something that they made from the weight.
-    try (var _ = new PointerScope()) {
-      weight.unsafeGetTensorImpl().bump_version();
-    }
+    TensorStamp.renew(weight);
     coming.forEach(Patch::entered);
     left = leaving.size();
     come = coming.size();

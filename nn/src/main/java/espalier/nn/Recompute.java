@@ -80,8 +80,9 @@ public final class Recompute {
                     ? known.get()
                     : ScopedValue.where(Rows.ADAPTERS, rows).call(known::get);
             again.backward(g, new BoolOptional(false), false, new TensorArrayRefOptional());
+          } finally {
+            RandomState.restore(now);
           }
-          RandomState.restore(now);
           return new ArrayList<>(Collections.singletonList(leaf.grad()));
         });
   }

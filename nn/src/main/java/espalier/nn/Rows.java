@@ -35,6 +35,11 @@ public final class Rows {
 
   static Tensor forward(Adaptable layer, Map<String, Adapter> stack, Tensor x) {
     List<String> rows = ADAPTERS.get();
+    if (x.size(0) != rows.size()) {
+      throw new IllegalStateException(
+          "a %s sees %d rows but %d names of adapters were given; a layer that does not see the batch, such as a table of positions, can not have an adapter a row"
+              .formatted(layer.typeName(), x.size(0), rows.size()));
+    }
     List<Adapter> distinct = new ArrayList<>();
     int[] choice = new int[rows.size()];
     for (int i = 0; i < choice.length; i++) {

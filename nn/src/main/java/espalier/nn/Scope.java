@@ -157,11 +157,12 @@ public final class Scope implements AutoCloseable {
     if (graph) {
       GRAPHS.get().remove(this);
     }
-    for (Runnable release : releases) {
-      release.run();
+    try {
+      releases.forEach(Runnable::run);
+    } finally {
+      releases.clear();
+      kept.clear();
+      pointers.close();
     }
-    releases.clear();
-    kept.clear();
-    pointers.close();
   }
 }

@@ -100,9 +100,8 @@ public final class HiraConvolution extends Adapter {
   }
 
   @Override
-  public void load(Map<String, Tensor> saved) {
-    super.load(saved);
-    HiraFactors.requireOneRank(a, b);
+  public void requireLoadable(Map<String, Tensor> saved) {
+    HiraFactors.requireOneRank(saved.getOrDefault("hira_A", a), saved.getOrDefault("hira_B", b));
   }
 
   @Override

@@ -100,9 +100,9 @@ public final class HiraEmbedding extends Adapter {
   }
 
   @Override
-  public void load(Map<String, Tensor> saved) {
-    super.load(saved);
-    HiraFactors.requireOneRank(a, b);
+  public void requireLoadable(Map<String, Tensor> saved) {
+    HiraFactors.requireOneRank(
+        saved.getOrDefault("hira_embedding_A", a), saved.getOrDefault("hira_embedding_B", b));
   }
 
   @Override

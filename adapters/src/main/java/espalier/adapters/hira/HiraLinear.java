@@ -131,9 +131,10 @@ public final class HiraLinear extends Adapter {
   }
 
   @Override
-  public void load(Map<String, Tensor> saved) {
-    super.load(saved);
-    HiraFactors.requireOneRank(a.size(blocks == 1 ? 0 : 2), b.size(1));
+  public void requireLoadable(Map<String, Tensor> saved) {
+    Tensor nextA = saved.getOrDefault("hira_A", a);
+    Tensor nextB = saved.getOrDefault("hira_B", b);
+    HiraFactors.requireOneRank(nextA.size(blocks == 1 ? 0 : 2), nextB.size(1));
   }
 
   @Override

@@ -3,8 +3,10 @@ package espalier.adapters.hira;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
+import espalier.nn.TensorStamp;
 import java.util.List;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -17,21 +19,15 @@ import org.jspecify.annotations.Nullable;
 final class ServedWeight implements AutoCloseable {
 
   /** What a kept weight was made of, as it was then: training and loading leave a trace here. */
-  private record Stamp(List<Long> numbers, double scale) {
-    static Stamp of(Linear layer, Tensor a, Tensor b, double scale) {
-      Tensor w = layer.originalWeight();
-      return new Stamp(
-          List.of(address(w), w._version(), address(a), a._version(), address(b), b._version()),
-          scale);
-    }
-
-    private static long address(Tensor tensor) {
-      return tensor.data_ptr().address();
+  private record Sources(List<TensorStamp> stamps, double scale) {
+    static Sources of(Linear layer, Tensor a, Tensor b, double scale) {
+      return new Sources(
+          Stream.of(layer.originalWeight(), a, b).map(TensorStamp::of).toList(), scale);
     }
   }
 
   private @Nullable Tensor kept;
-  private @Nullable Stamp stamp;
+  private @Nullable Sources sources;
 
   /**
    * The layer's output with the adapter.
@@ -42,29 +38,37 @@ final class ServedWeight implements AutoCloseable {
    */
   Tensor output(Linear layer, Tensor x, Tensor a, Tensor b, double scale, Supplier<Tensor> delta) {
     boolean half = HalfPrecision.isHalf(layer.originalWeight());
-    Tensor w = kept;
-    Stamp now = Stamp.of(layer, a, b, scale);
-    if (w == null || !now.equals(stamp)) {
-      close();
-      try (var _ = new PointerScope()) {
-        Tensor made = delta.get();
-        Tensor whole = half ? made : made.add_(HalfPrecision.widened(layer.originalWeight()));
-        w = Scope.own(whole.to(layer.dtype()));
-      }
-      kept = w;
-      stamp = now;
-    }
+    Tensor w = weight(layer, Sources.of(layer, a, b, scale), delta);
     return half
         ? layer.base(x).add(layer.base(x, w, null), new Scalar(1))
         : layer.base(x, w, layer.bias());
   }
 
+  // Passes that run side by side see the same sources: what changes them waits for all passes, so
+  // that only the first one after a change makes the weight, and nobody uses the one it closes.
+  private synchronized Tensor weight(Linear layer, Sources now, Supplier<Tensor> delta) {
+    Tensor w = kept;
+    if (w != null && now.equals(sources)) {
+      return w;
+    }
+    close();
+    try (var _ = new PointerScope()) {
+      Tensor made = delta.get();
+      boolean half = HalfPrecision.isHalf(layer.originalWeight());
+      Tensor whole = half ? made : made.add_(HalfPrecision.widened(layer.originalWeight()));
+      w = Scope.own(whole.to(layer.dtype()));
+    }
+    kept = w;
+    sources = now;
+    return w;
+  }
+
   @Override
-  public void close() {
+  public synchronized void close() {
     if (kept != null) {
       kept.close();
       kept = null;
-      stamp = null;
+      sources = null;
     }
   }
 }

@@ -5,6 +5,7 @@ import static org.bytedeco.pytorch.global.torch.stack;
 import static org.bytedeco.pytorch.global.torch.tensor;
 
 import espalier.nn.Scope;
+import espalier.nn.TensorStamp;
 import java.util.Collection;
 import java.util.List;
 import java.util.function.Function;
@@ -23,15 +24,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class Experts implements AutoCloseable {
 
-  /** How a factor was when it was last looked at: training and loading leave their trace here. */
-  private record Stamp(long address, long version) {
-    static Stamp of(Tensor factor) {
-      return new Stamp(factor.data_ptr().address(), factor._version());
-    }
-  }
-
   private final List<LoraLinear> all;
-  private final List<Stamp> stamps;
+  private final List<TensorStamp> stamps;
   private final Tensor prototypes; // [E, in]
   private final Tensor a; // [Σr, in], in the dtype of the layer
   private final Tensor b; // [out, Σr]
@@ -86,8 +80,10 @@ final class Experts implements AutoCloseable {
     return cat(parts, dimension);
   }
 
-  private static List<Stamp> stamps(List<LoraLinear> all) {
-    return all.stream().flatMap(e -> List.of(Stamp.of(e.a()), Stamp.of(e.b())).stream()).toList();
+  private static List<TensorStamp> stamps(List<LoraLinear> all) {
+    return all.stream()
+        .flatMap(e -> List.of(TensorStamp.of(e.a()), TensorStamp.of(e.b())).stream())
+        .toList();
   }
 
   /** Whether these are still the experts, and their factors what they were. */

@@ -4,6 +4,7 @@ import static espalier.nn.Features.rows;
 import static org.bytedeco.pytorch.global.torch.cat;
 
 import espalier.nn.Scope;
+import espalier.nn.TensorStamp;
 import java.util.Arrays;
 import java.util.List;
 import java.util.function.Function;
@@ -59,9 +60,8 @@ final class LoraRows implements AutoCloseable {
       return new Key(factors, Arrays.stream(choice).boxed().toList(), dtype);
     }
 
-    /** Where a tensor lies and how often it was written to. */
-    private static List<Long> stand(@Nullable Tensor tensor) {
-      return tensor == null ? List.of() : List.of(tensor.data_ptr().address(), tensor._version());
+    private static Object stand(@Nullable Tensor tensor) {
+      return tensor == null ? List.of() : TensorStamp.of(tensor);
     }
   }
 

@@ -170,13 +170,22 @@ public final class ShiraLinear extends Adapter {
    *     an entry lies outside of the weight or comes twice
    */
   @Override
+  public void requireLoadable(Map<String, Tensor> saved) {
+    try (var _ = new PointerScope()) {
+      SavedEntries _ = entries(saved);
+    }
+  }
+
+  private SavedEntries entries(Map<String, Tensor> saved) {
+    return layer.transposed()
+        ? SavedEntries.of(saved, support.in(), support.out()).turned(support.in(), support.out())
+        : SavedEntries.of(saved, support.out(), support.in());
+  }
+
+  @Override
   public void load(Map<String, Tensor> saved) {
     try (var _ = new PointerScope()) {
-      SavedEntries file =
-          layer.transposed()
-              ? SavedEntries.of(saved, support.in(), support.out())
-                  .turned(support.in(), support.out())
-              : SavedEntries.of(saved, support.out(), support.in());
+      SavedEntries file = entries(saved);
       layer.adapters().changed(this);
       Support before = support;
       support = new Support(before.out(), before.in(), file.positions());

@@ -98,7 +98,7 @@ final class Support implements AutoCloseable {
   }
 
   /** For each row the number of entries above it; [out + 1]. */
-  Tensor rowPointers() {
+  synchronized Tensor rowPointers() {
     if (rowPointers == null) {
       rowPointers =
           Scope.owned(() -> searchsorted(positions(), starts(0, out + 1, 1)).to(indexType()));
