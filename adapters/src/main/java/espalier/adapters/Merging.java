@@ -42,6 +42,7 @@ final class Merging {
     List<List<String>> untied = untied(layers.keySet(), leaders);
     warnAboutTies(untied, warnings);
     refuse(layers, added);
+    requireReady(layers, added);
     warnAboutRounding(layers, added, warnings);
     if (!options.untieReplicas()) {
       refuseReplicas(layers.keySet(), added);
@@ -128,6 +129,21 @@ final class Merging {
           refusals.size() == 1
               ? refusals.getFirst()
               : "%s; and %d more layers".formatted(refusals.getFirst(), refusals.size() - 1));
+    }
+  }
+
+  private void requireReady(Map<String, Adaptable> layers, List<String> names) {
+    for (String name : names) {
+      AdapterConfig config = set.entry(name).config();
+      set.entry(name)
+          .adapted()
+          .forEach(
+              (path, layer) -> {
+                String missing = layers.containsKey(path) ? config.missingForMerge(layer) : null;
+                if (missing != null) {
+                  throw new IllegalStateException("%s at %s: %s".formatted(name, path, missing));
+                }
+              });
     }
   }
 
@@ -231,6 +247,7 @@ final class Merging {
     List<String> added = wanted.stream().filter(n -> !before.contains(n)).toList();
     Map<String, Adaptable> layers = set.layersOf(wanted);
     refuse(layers, wanted);
+    requireReady(layers, wanted);
     refuseReplicas(layers.keySet(), wanted);
     Map<String, String> leaders = leaders(layers, wanted);
     List<List<String>> untied =

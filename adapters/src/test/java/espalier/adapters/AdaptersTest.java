@@ -427,7 +427,7 @@ class AdaptersTest {
     adapters.attach("one", LORA, 1);
 
     assertThatThrownBy(() -> adapters.mixed(List.of("one"), 4, this::q))
-        .isInstanceOf(IllegalArgumentException.class)
+        .isInstanceOf(ConfigException.class)
         .hasMessage(
             "adapter_names has 1 names [one] but the batch has 4 rows; give one name a row,"
                 + " __base__ for none");
@@ -443,6 +443,12 @@ class AdaptersTest {
     assertThatThrownBy(() -> adapters.mixed(List.of("one"), 1, this::q))
         .isInstanceOf(IllegalStateException.class)
         .hasMessageContaining("while [one] is merged; unmerge first");
+    adapters.mergeAndUnload(true);
+    assertThatThrownBy(() -> adapters.mixed(List.of("one"), 1, this::q))
+        .isInstanceOf(ConfigException.class)
+        .hasMessage(
+            "adapter_names is [one] but the model has no adapters; attach one, or leave the names"
+                + " out");
   }
 
   @Test

@@ -304,8 +304,7 @@ class QuantisedBaseTest {
         "'kasa_config': {}",
         "'use_bdlora': {'target_modules_bd_a': ['layer'], 'nblocks': 2}",
         "'init_lora_weights': 'pissa'",
-        "'init_lora_weights': 'mica'",
-        "'init_lora_weights': 'loftq', 'loftq_config': {'loftq_bits': 4}"
+        "'init_lora_weights': 'mica'"
       })
   void what_needs_the_plain_weight_is_refused_and_nothing_changes(String field) {
     try (Linear layer = quantised("nf4")) {
@@ -315,6 +314,23 @@ class QuantisedBaseTest {
       assertThatThrownBy(() -> adapters.attach("default", config, AttachOptions.seeded(1)))
           .isInstanceOf(UnsupportedAdapterException.class)
           .hasMessageStartingWith("layer is quantised as nf4, for which ");
+
+      assertThat(adapters.names()).isEmpty();
+    }
+  }
+
+  @Test
+  void loftq_comes_too_late_for_a_base_that_is_quantised() {
+    try (Linear layer = quantised("nf4")) {
+      Adapters adapters = on(layer);
+      AdapterConfig config =
+          config(
+              "'peft_type': 'LORA', 'r': 2, 'init_lora_weights': 'loftq', 'loftq_config':"
+                  + " {'loftq_bits': 4}");
+
+      assertThatThrownBy(() -> adapters.attach("default", config, AttachOptions.seeded(1)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageStartingWith("layer is quantised as nf4 already but init_lora_weights loftq");
 
       assertThat(adapters.names()).isEmpty();
     }

@@ -2,12 +2,16 @@ package espalier.checkpoints;
 
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterContents;
+import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
+import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
 import espalier.adapters.StateMismatchException;
+import espalier.adapters.TargetException;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Collective;
 import espalier.nn.Scope;
@@ -61,27 +65,38 @@ public final class AdapterFiles {
   /**
    * Reads the config of a folder.
    *
-   * @throws CheckpointException if it is missing or no JSON object
-   * @throws IllegalArgumentException if the method or a field is wrong
+   * @throws CheckpointException if it is missing, no JSON object, or names no method
+   * @throws ConfigException if the method or a field is wrong
    */
   public static AdapterCatalog.Read readConfig(Path folder, AdapterCatalog catalog) {
+    ObjectNode fields = fields(folder);
     try {
-      return catalog.read(fields(folder));
+      return catalog.read(fields);
     } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException(
-          "%s: %s".formatted(folder.resolve(CONFIG), e.getMessage()), e);
+      Path file = folder.resolve(CONFIG);
+      if (!fields.path("peft_type").isString()) {
+        throw new CheckpointException("%s: %s".formatted(file, e.getMessage()), e);
+      }
+      throw in(file, e);
     }
   }
 
-  /** The same error, with the folder that it is about. */
-  private static IllegalArgumentException in(Path folder, IllegalArgumentException error) {
-    String message = "%s: %s".formatted(folder, error.getMessage());
-    if (error instanceof StateMismatchException) {
-      var named = new StateMismatchException(message);
-      named.initCause(error);
-      return named;
-    }
-    return new IllegalArgumentException(message, error);
+  /** The same kind of error, with the file or folder that it is about. */
+  private static IllegalArgumentException in(Path where, IllegalArgumentException error) {
+    String message = "%s: %s".formatted(where, error.getMessage());
+    IllegalArgumentException named =
+        switch (error) {
+          case ConfigException config ->
+              new ConfigException(
+                  config.violations().stream().map(each -> where + ": " + each).toList());
+          case StateMismatchException _ -> new StateMismatchException(message);
+          case TargetException _ -> new TargetException(message);
+          case AdapterException _ -> new AdapterException(message);
+          case UnsupportedAdapterException _ -> new UnsupportedAdapterException(message);
+          default -> new IllegalArgumentException(message);
+        };
+    named.initCause(error);
+    return named;
   }
 
   private static ObjectNode fields(Path folder) {

@@ -5,8 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.AdapterContents;
 import espalier.adapters.AdapterException;
+import espalier.adapters.ConfigException;
 import espalier.adapters.SaveStart;
+import espalier.adapters.TargetException;
 import espalier.adapters.Targets;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
@@ -28,6 +31,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class AdapterFilesTest {
@@ -111,6 +115,44 @@ class AdapterFilesTest {
           .hasMessageContaining("q_proj.lora_A.weight")
           .hasMessageContaining("[0, 8]");
       assertThat(files(folder)).isEmpty();
+    }
+  }
+
+  @Test
+  void a_config_without_a_method_is_no_config() throws IOException {
+    Files.writeString(folder.resolve("adapter_config.json"), "{\"r\": 4, \"later\": true}");
+
+    assertThatThrownBy(() -> AdapterFiles.readConfig(folder, AdapterCatalog.standard()))
+        .isInstanceOf(CheckpointException.class)
+        .hasMessageContaining("adapter_config.json: peft_type is null but a config names its");
+  }
+
+  static Stream<Arguments> brokenConfigs() {
+    return Stream.of(
+        Arguments.of("'peft_type': 'NONE'", ConfigException.class, "the catalog knows"),
+        Arguments.of("'peft_type': 'P_TUNING'", UnsupportedAdapterException.class, "a prompt"),
+        Arguments.of("'peft_type': 'LORA', 'r': 0", ConfigException.class, "r is 0"),
+        Arguments.of(
+            "'peft_type': 'LORA', 'target_modules': ['nowhere']",
+            TargetException.class,
+            "nowhere"));
+  }
+
+  @ParameterizedTest
+  @MethodSource("brokenConfigs")
+  void an_error_of_a_folder_keeps_its_kind_and_names_the_folder(
+      String fields, Class<? extends Exception> kind, String message) throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+      model.saveAdapter("default", folder);
+      Files.writeString(
+          folder.resolve("adapter_config.json"), "{%s}".formatted(fields.replace('\'', '"')));
+
+      assertThatThrownBy(() -> model.loadAdapter("again", folder))
+          .isInstanceOf(kind)
+          .hasMessageStartingWith(folder.toString())
+          .hasMessageContaining(message);
+      assertThat(model.adapters().names()).containsExactly("default");
     }
   }
 

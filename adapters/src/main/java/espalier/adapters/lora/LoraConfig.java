@@ -190,9 +190,17 @@ public record LoraConfig(
   }
 
   @Override
+  public @Nullable String missingForMerge(Adaptable layer) {
+    return loraBias && layer.bias() == null
+        ? "lora_bias can not be merged into a layer without a bias; keep the adapter beside the"
+            + " base, or train without lora_bias"
+        : null;
+  }
+
+  @Override
   public List<String> warnings(Adaptable layer) {
     var warnings = new ArrayList<String>();
-    if (loraBias && layer.bias() == null) {
+    if (missingForMerge(layer) != null) {
       warnings.add("lora_bias is set but the layer has no bias, so the adapter can not be merged");
     }
     if (variant instanceof LoraVariant.Qalora

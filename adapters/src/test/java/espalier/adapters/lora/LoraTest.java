@@ -158,8 +158,11 @@ class LoraTest {
         .contains(
             "l: lora_bias is set but the layer has no bias, so the adapter can not be merged");
     assertThatThrownBy(() -> adapters.merge(false))
-        .isInstanceOf(UnsupportedAdapterException.class)
-        .hasMessage("default at l: lora_bias can not be merged into a layer without a bias");
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage(
+            "default at l: lora_bias can not be merged into a layer without a bias; keep the"
+                + " adapter beside the base, or train without lora_bias");
+    assertThat(adapters.merged()).isEmpty();
   }
 
   @Test
