@@ -525,7 +525,6 @@ public final class Adapters {
    * @param batch the number of rows
    * @param body the forward pass
    * @throws IllegalStateException in training mode, or while something is merged
-   * @throws ConfigException if there is not one name a row, or the model has no adapter at all
    * @throws AdapterException for a name that is no adapter's
    */
   public <T> T mixed(List<String> names, long batch, Supplier<T> body) {

@@ -13,6 +13,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /** Merging over a whole model: all layers or none. */
@@ -48,11 +49,11 @@ final class Merging {
       refuseReplicas(layers.keySet(), added);
     }
     if (options.keepBackup()) {
-      allOrNone(layers, leaders, added, options.safe(), AdapterStack::prepareMerge);
+      allOrNone(layers, leaders, added, options, AdapterStack::prepareMerge);
     } else {
       refuseWithoutMultiplier(layers, added);
       Preparation dividing = (stack, all, _) -> stack.prepareMergeWithoutBackup(all);
-      allOrNone(layers, Map.of(), added, options.safe(), dividing);
+      allOrNone(layers, Map.of(), added, options, dividing);
     }
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
@@ -200,9 +201,10 @@ final class Merging {
       Map<String, Adaptable> layers,
       Map<String, String> leaders,
       List<String> names,
-      boolean safe,
+      MergeOptions options,
       Preparation preparation) {
     var merges = new LinkedHashMap<String, Merge>();
+    var done = new AtomicInteger();
     var ordered = new LinkedHashMap<>(layers);
     leaders
         .keySet()
@@ -217,6 +219,7 @@ final class Merging {
             if (merge != null) {
               merges.put(path, merge);
             }
+            options.progress().computed(path, done.incrementAndGet(), ordered.size());
           });
       Merge.write(merges.values());
       merges.forEach(
@@ -227,7 +230,7 @@ final class Merging {
                   "%s: merging %s without a copy of the weight could not be undone: it is %s, and entries that are multiplied by less than 0.001, or rounded, can not be divided again; nothing was merged, so merge with keepBackup"
                       .formatted(path, names, layer.dtype()));
             }
-            if (safe && !Ranks.all(layer, merge.finite())) {
+            if (options.safe() && !Ranks.all(layer, merge.finite())) {
               throw new NotFiniteException(
                   "%s: merging %s gives entries that are not finite; nothing was merged"
                       .formatted(path, names));
@@ -255,7 +258,12 @@ final class Merging {
     warnAboutTies(untied, warnings);
     warnAboutRounding(layers, wanted, warnings);
     layers.putAll(set.layersOf(before));
-    allOrNone(layers, leaders, wanted, safe, AdapterStack::prepareSwitch);
+    allOrNone(
+        layers,
+        leaders,
+        wanted,
+        MergeOptions.defaults().withSafe(safe),
+        AdapterStack::prepareSwitch);
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 

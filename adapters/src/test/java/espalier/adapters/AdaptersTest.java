@@ -11,10 +11,12 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Rows;
 import espalier.nn.Scope;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -420,6 +422,32 @@ class AdaptersTest {
         .isInstanceOf(IllegalArgumentException.class);
     adapters.unload();
     assertThatThrownBy(() -> adapters.rescaled(1)).isInstanceOf(TargetException.class);
+  }
+
+  @Test
+  void whoever_merges_is_told_of_each_layer_and_can_still_stop_it() {
+    adapters.attach("one", LORA, 1);
+    Tensor before = q();
+    var told = new ArrayList<String>();
+    var options = MergeOptions.defaults();
+
+    assertThatThrownBy(
+            () ->
+                adapters.mergeAndUnload(
+                    List.of("one"),
+                    options.withProgress(
+                        (_, _, _) -> {
+                          throw new CancellationException("enough");
+                        })))
+        .isInstanceOf(CancellationException.class);
+    boolean untouched = adapters.merged().isEmpty() && q().equal(before);
+    adapters.mergeAndUnload(
+        List.of("one"),
+        options.withProgress((path, done, all) -> told.add("%s %d/%d".formatted(path, done, all))));
+
+    assertThat(untouched).isTrue();
+    assertThat(told.getFirst()).startsWith("model.layers.0.").endsWith(" 1/" + told.size());
+    assertThat(told.getLast()).endsWith(" %d/%d".formatted(told.size(), told.size()));
   }
 
   @Test

@@ -71,6 +71,10 @@ public final class AdapterFiles {
   public static AdapterCatalog.Read readConfig(Path folder, AdapterCatalog catalog) {
     ObjectNode fields = fields(folder);
     try {
+      String type = fields.path("peft_type").asString("");
+      if (catalog.knows(type) && !catalog.format(type).ownFields().isEmpty()) {
+        Sidecar.settings(folder).forEach(fields::putIfAbsent);
+      }
       return catalog.read(fields);
     } catch (IllegalArgumentException e) {
       Path file = folder.resolve(CONFIG);
@@ -147,7 +151,7 @@ public final class AdapterFiles {
    */
   public static void requireBase(Adapters adapters, Path folder, AdapterConfig config) {
     if (config.needsItsBase()) {
-      adapters.requireBase("the adapter of " + folder, BaseSketches.read(folder));
+      adapters.requireBase("the adapter of " + folder, Sidecar.base(folder));
     }
   }
 
@@ -158,7 +162,7 @@ public final class AdapterFiles {
   public static void requireBaseOf(
       Adapters adapters, String name, Path folder, AdapterConfig config) {
     if (config.needsItsBase()) {
-      adapters.requireBaseOf(name, "the adapter of " + folder, BaseSketches.read(folder));
+      adapters.requireBaseOf(name, "the adapter of " + folder, Sidecar.base(folder));
     }
   }
 
@@ -280,8 +284,18 @@ public final class AdapterFiles {
       SafetensorsWriter.write(initial.resolve(TENSORS), contents.initial());
     }
     SafetensorsWriter.write(folder.resolve(TENSORS), contents.tensors());
-    BaseSketches.write(folder, contents.base());
-    writeConfig(contents.config(), folder, catalog);
+    ObjectNode fields = catalog.write(contents.config());
+    ObjectNode own = JSON.createObjectNode();
+    for (String field : contents.config().format().ownFields()) {
+      if (fields.has(field)) {
+        own.set(field, fields.remove(field));
+      }
+    }
+    Sidecar.write(folder, contents.base(), own);
+    fields.put("inference_mode", true);
+    AtomicFiles.write(
+        folder.resolve(CONFIG),
+        JSON.writer().with(printer()).writeValueAsString(PythonNumbers.in(fields)));
   }
 
   /** Refuses factors that no reader could multiply, before anything is written. */
@@ -298,14 +312,7 @@ public final class AdapterFiles {
         });
   }
 
-  /** Writes a config as PEFT does: keys sorted, two spaces, for use only. */
-  public static void writeConfig(AdapterConfig config, Path folder, AdapterCatalog catalog) {
-    ObjectNode fields = catalog.write(config);
-    fields.put("inference_mode", true);
-    AtomicFiles.write(
-        folder.resolve(CONFIG), JSON.writer().with(printer()).writeValueAsString(fields));
-  }
-
+  /** As PEFT writes: keys sorted, two spaces. */
   private static DefaultPrettyPrinter printer() {
     var indenter = new DefaultIndenter("  ", "\n");
     var separators =

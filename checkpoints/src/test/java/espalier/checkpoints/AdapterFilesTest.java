@@ -118,6 +118,63 @@ class AdapterFilesTest {
     }
   }
 
+  /** Folders as the reference wrote them. */
+  static Stream<Path> foldersOfTheReference() throws IOException {
+    try (Stream<Path> all = Files.walk(PARITY.resolve("cases"), 2)) {
+      return all
+          .filter(path -> path.getFileName().toString().equals("adapter"))
+          .filter(path -> path.getParent().getFileName().toString().startsWith("config_"))
+          .toList()
+          .stream();
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("foldersOfTheReference")
+  void a_config_is_written_with_the_lines_of_the_reference(Path theirs) throws IOException {
+    AdapterCatalog catalog = AdapterCatalog.standard();
+    var config = AdapterFiles.readConfig(theirs, catalog).config();
+    var contents = new AdapterContents(config, Map.of());
+
+    AdapterFiles.write(contents, folder, catalog);
+
+    List<String> ours = lines(folder);
+    assertThat(fields(ours)).isEqualTo(fields(lines(theirs)));
+    assertThat(ours).containsExactlyInAnyOrderElementsOf(lines(theirs)); // it shuffles the targets
+  }
+
+  /** Lines without the comma, which the last of a list has not. */
+  private static List<String> lines(Path folder) throws IOException {
+    return Files.readAllLines(folder.resolve("adapter_config.json")).stream()
+        .map(line -> line.replaceAll(",$", ""))
+        .toList();
+  }
+
+  private static List<String> fields(List<String> lines) {
+    return lines.stream().filter(line -> line.matches("  \".*")).toList();
+  }
+
+  @Test
+  void what_the_reference_has_no_field_for_lies_beside_the_config() throws IOException {
+    AdapterCatalog catalog = AdapterCatalog.standard();
+    LoraConfig config =
+        with(new LoraInit.Uniform()).toBuilder().variant(new LoraVariant.Qalora(false)).build();
+
+    AdapterFiles.write(new AdapterContents(config, Map.of()), folder, catalog);
+
+    assertThat(files(folder))
+        .containsExactly(
+            "adapter_config.json", "adapter_model.safetensors", "espalier_adapter.json");
+    assertThat(Files.readString(folder.resolve("adapter_config.json")))
+        .contains("\"use_qalora\": true")
+        .doesNotContain("qalora_strict");
+    assertThat(((LoraConfig) AdapterFiles.readConfig(folder, catalog).config()).variant())
+        .isEqualTo(new LoraVariant.Qalora(false));
+    Files.delete(folder.resolve("espalier_adapter.json"));
+    assertThat(((LoraConfig) AdapterFiles.readConfig(folder, catalog).config()).variant())
+        .isEqualTo(new LoraVariant.Qalora());
+  }
+
   @Test
   void a_config_without_a_method_is_no_config() throws IOException {
     Files.writeString(folder.resolve("adapter_config.json"), "{\"r\": 4, \"later\": true}");

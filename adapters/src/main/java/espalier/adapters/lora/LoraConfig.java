@@ -74,6 +74,9 @@ public record LoraConfig(
   /** Checks every rule that needs no model, and tells all that are broken. */
   public LoraConfig {
     layerReplication = layerReplication == null ? null : List.copyOf(layerReplication);
+    if (variant instanceof LoraVariant.Alora(var call) && call.isEmpty()) {
+      variant = new LoraVariant.Plain();
+    }
     var wrong = new Violations();
     LoraChecks.numbers(wrong, r, alpha, dropout, rankPattern, qaloraGroupSize);
     LoraChecks.targets(wrong, targets);
@@ -251,6 +254,10 @@ public record LoraConfig(
   @Override
   public List<String> warnings(Map<String, AdapterConfig> others) {
     var warnings = new ArrayList<String>();
+    String otherTask = LoraChecks.otherTask(variant, head.taskType());
+    if (otherTask != null) {
+      warnings.add(otherTask);
+    }
     String refusal = changesBase() ? withoutStartRefusal() : null;
     if (refusal != null) {
       warnings.add(
