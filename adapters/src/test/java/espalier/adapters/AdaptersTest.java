@@ -130,6 +130,23 @@ class AdaptersTest {
   }
 
   @Test
+  void another_revision_than_the_config_names_is_written_down_and_told() {
+    ConfigHead said = ConfigHead.empty().withBaseModel("some/model").withRevision("v1");
+    LoraConfig given = LoraConfig.builder().head(said).build();
+
+    Attached same =
+        Adapters.of(model, Tree.facts().withName("some/model", null)).attach("one", given, 1);
+    Attached other =
+        Adapters.of(Tree.decoder(1), Tree.facts().withName("some/model", "v2"))
+            .attach("one", given, 1);
+
+    assertThat(same.config().head().revision()).isEqualTo("v1");
+    assertThat(same.warnings()).isEmpty();
+    assertThat(other.config().head().revision()).isEqualTo("v2");
+    assertThat(other.warnings()).containsExactly("revision was v1 and is now v2");
+  }
+
+  @Test
   void what_fails_while_attaching_leaves_the_model_as_it_was() {
     LoraConfig wrong = LORA.withTargets(Targets.named("q_proj", "input_layernorm"));
 

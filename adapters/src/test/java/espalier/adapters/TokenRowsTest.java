@@ -192,6 +192,9 @@ class TokenRowsTest {
       assertThat(attached.tokens().contains(HEAD)).isEqualTo(follows || !given.equals("list"));
       assertThat(model.adapters.state("one").containsKey(HEAD_DELTA))
           .isEqualTo(!follows && !given.equals("list"));
+      assertThat(model.adapters.state("one").keySet().stream().filter(k -> !k.contains("lora_")))
+          .containsExactlyInAnyOrderElementsOf(
+              follows || given.equals("list") ? List.of(DELTA) : List.of(DELTA, HEAD_DELTA));
       assertThat(attached.config().tokens()).isEqualTo(config.tokens());
       assertThat(attached.warnings()).hasSize(warning == null ? 0 : 1);
       if (warning != null) {

@@ -12,7 +12,9 @@ import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Scope;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
@@ -312,8 +314,32 @@ class TyingTest {
                 .filter(key -> !key.endsWith(".bias"))
                 .count();
         assertThat(trained > 0).isEqualTo(!shared && layers.contains(HEAD));
+        assertThat(model.adapters.state("one", SaveEmbeddings.NO).keySet())
+            .containsExactlyInAnyOrderElementsOf(keys(whole, layers));
       }
     }
+  }
+
+  /** What a file holds of these layers: both sides of a tie, whether or not they are one. */
+  private static List<String> keys(boolean whole, String layers) {
+    var keys = new ArrayList<String>();
+    if (whole) {
+      keys.add(PREFIX + "model.q_proj.lora_A.weight");
+      keys.add(PREFIX + "model.q_proj.lora_B.weight");
+    }
+    for (String layer : layers.split(",")) {
+      boolean head = layer.equals(HEAD);
+      if (whole) {
+        keys.add(PREFIX + layer + ".weight");
+        if (head) {
+          keys.add(PREFIX + layer + ".bias");
+        }
+      } else {
+        keys.add(PREFIX + layer + (head ? ".lora_A.weight" : ".lora_embedding_A"));
+        keys.add(PREFIX + layer + (head ? ".lora_B.weight" : ".lora_embedding_B"));
+      }
+    }
+    return keys;
   }
 
   @Test

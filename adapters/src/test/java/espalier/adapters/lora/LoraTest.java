@@ -30,6 +30,7 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
@@ -127,6 +128,30 @@ class LoraTest {
 
     assertThat(baseAlone).isTrue();
     assertThat(gap(lora.first(x), layer.base(x))).isGreaterThan(0.01);
+  }
+
+  @Test
+  void dropout_drops_its_part_of_the_inputs_and_scales_up_the_rest() {
+    int width = 64;
+    double p = 0.3;
+    var layer = new Linear(torch.zeros(width, width), null);
+    var lora = unset().r(width).alpha(width).dropout(p).build().create(layer, "l", Init.shared(1));
+    Tensor identity = torch.eye(width);
+    lora.load(Map.of("lora_A.weight", identity, "lora_B.weight", identity));
+    Tensor x = torch.ones(500, width);
+
+    lora.train(true);
+    Tensor dropped = lora.first(x); // what the branch sees of x
+    lora.train(false);
+    Tensor whole = lora.first(x);
+
+    double kept = dropped.count_nonzero().item_long() / (double) dropped.numel();
+    // five standard deviations of 32000 draws
+    assertThat(kept).isCloseTo(1 - p, within(5 * Math.sqrt(p * (1 - p) / dropped.numel())));
+    assertThat(dropped.max().item_double()).isCloseTo(1 / (1 - p), within(1e-5));
+    Tensor scaled = dropped.gt(new Scalar(0)).to(ScalarType.Float).mul(new Scalar(1 / (1 - p)));
+    assertThat(gap(dropped, scaled)).isLessThan(1e-5);
+    assertThat(whole.equal(x)).isTrue();
   }
 
   @Test
