@@ -155,6 +155,24 @@ class LoraTest {
   }
 
   @Test
+  void on_an_embedding_dropout_does_nothing_and_is_told_of() {
+    var embedding = new Embedding(draw.normal(9, 8));
+    var adapters = Adapters.of(Tree.empty().with("e", embedding), ModelFacts.of("llama"));
+
+    var attached =
+        adapters.attach("one", unset().dropout(1).targets(Targets.named("e")).build(), 1);
+
+    Tensor ids = Tensor.create(new long[] {1, 5}, 1, 2);
+    embedding.train(true);
+    Tensor training = embedding.forward(ids);
+    embedding.train(false);
+    assertThat(training.equal(embedding.forward(ids))).isTrue();
+    assertThat(gap(training, embedding.base(ids))).isGreaterThan(0.01);
+    assertThat(attached.warnings())
+        .containsExactly("e: lora_dropout has no effect on an embedding");
+  }
+
+  @Test
   void a_bias_on_b_is_scaled_merged_and_unmerged() {
     var layer = new Linear(draw.normal(6, 8), draw.normal(6));
     var adapters = Adapters.of(Tree.empty().with("l", layer), ModelFacts.of("llama"));
