@@ -13,16 +13,14 @@ import espalier.nn.Linear;
 import espalier.nn.Nf4Weight;
 import espalier.nn.QuantisedWeight;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.json.JsonMapper;
@@ -30,18 +28,7 @@ import tools.jackson.databind.json.JsonMapper;
 /** Every method on a base that stays quantised, against the same base decoded beforehand. */
 class QuantisedBaseTest {
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static AdapterConfig config(String fields) {
     String json = "{%s, \"target_modules\": [\"layer\"]}".formatted(fields.replace('\'', '"'));

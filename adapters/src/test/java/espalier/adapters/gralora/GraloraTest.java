@@ -11,6 +11,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -21,7 +22,6 @@ import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.List;
 import java.util.Map;
@@ -29,9 +29,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -46,18 +45,7 @@ class GraloraTest {
           .withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private Linear linear() {
     return new Linear(draw.normal(24, 18), draw.normal(24));

@@ -10,6 +10,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -20,7 +21,6 @@ import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.HashMap;
 import java.util.List;
@@ -28,9 +28,8 @@ import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -45,18 +44,7 @@ class HiraBlocksTest {
           .withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(6);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private Tensor leaf(long... shape) {
     return draw.normal(shape).to(ScalarType.Double).set_requires_grad(true);

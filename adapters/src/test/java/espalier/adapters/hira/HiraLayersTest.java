@@ -8,6 +8,7 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.nn.Adaptable;
@@ -18,7 +19,6 @@ import espalier.nn.Init;
 import espalier.nn.LayerNorm;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -28,9 +28,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -41,18 +40,7 @@ class HiraLayersTest {
   private static final HiraConfig UNSET = CONFIG.withR(2).withInit(HiraInit.UNSET);
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static Convolution.Geometry geometry(int dimensions, int padding, String mode) {
     var one = new long[dimensions];

@@ -9,6 +9,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.StateMismatchException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -19,7 +20,6 @@ import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
 import espalier.nn.RmsNorm;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.HashMap;
 import java.util.List;
@@ -28,27 +28,15 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class HiraTest {
 
   private static final HiraConfig UNSET = HiraConfig.defaults().withR(2).withInit(HiraInit.UNSET);
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static double gap(Tensor a, Tensor b) {
     return a.sub(b).abs().max().item_double();

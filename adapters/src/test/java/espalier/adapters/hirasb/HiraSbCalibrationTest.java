@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.InitSource;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -30,9 +31,8 @@ import java.util.concurrent.Future;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class HiraSbCalibrationTest {
 
@@ -40,18 +40,7 @@ class HiraSbCalibrationTest {
       HiraSbConfig.defaults().withR(2).withTargets(Targets.named("below", "above"));
   private static final ModelFacts FACTS = ModelFacts.of("llama");
 
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   /** Two layers, and batches of 3, 5 and 2 tokens with their summed loss. */
   private static final class Net {

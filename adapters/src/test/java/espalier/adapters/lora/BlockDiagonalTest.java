@@ -8,38 +8,26 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 class BlockDiagonalTest {
 
   private final Tree.Draw draw = new Tree.Draw(6);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder config(
       @Nullable List<String> a, @Nullable List<String> b, int blocks) {

@@ -13,21 +13,20 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class KasaTest {
 
@@ -36,18 +35,7 @@ class KasaTest {
   private final Adapters adapters =
       Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
   private final Tensor x = draw.normal(5, 12);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder config() {
     return LoraConfig.builder()

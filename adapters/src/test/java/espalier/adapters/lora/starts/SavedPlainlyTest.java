@@ -8,6 +8,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.InitSource;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.SaveStart;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -19,8 +20,7 @@ import espalier.nn.Scope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -30,17 +30,7 @@ class SavedPlainlyTest {
   private static final ModelFacts FACTS = ModelFacts.of("chain");
 
   private final Tensor x = new Tree.Draw(2).normal(5, 7, 8);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfig config(String start) {
     LoraInit init =
