@@ -190,7 +190,7 @@ class AdapterContractTest {
     Fixture one = trained(method, kind, ScalarType.Float);
     Map<String, Tensor> state = one.adapters().state("one");
     Adaptable layer = kind.layer(ScalarType.Float);
-    var other = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var other = Tree.adapters(layer);
 
     LoadResult result = other.load("two", config(method), state, LoadOptions.defaults());
 

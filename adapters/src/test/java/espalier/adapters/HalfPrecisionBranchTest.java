@@ -35,7 +35,7 @@ class HalfPrecisionBranchTest {
         var _ = new NoGradGuard()) {
       var draw = new Tree.Draw(4);
       var nothing = new Linear(torch.zeros(32, 64).to(ScalarType.BFloat16), null);
-      var adapters = Adapters.of(Tree.empty().with("layer", nothing), ModelFacts.of("llama"));
+      var adapters = Tree.adapters(nothing);
       adapters.attach("one", config, 1);
       Adapter adapter = Objects.requireNonNull(adapters.on("one").get("layer"));
       adapter.state().values().forEach(t -> t.copy_(draw.normal(t.shape())));

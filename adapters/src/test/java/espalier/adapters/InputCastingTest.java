@@ -32,7 +32,7 @@ class InputCastingTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    Adapters adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    Adapters adapters = Tree.adapters(layer);
     adapters.attach("one", config(new LoraVariant.Plain()), 1);
     return adapters;
   }

@@ -62,7 +62,7 @@ class QuantisedBaseTest {
   }
 
   private static Adapters on(Linear layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static Adapter adapter(Adapters adapters) {

@@ -315,7 +315,7 @@ class TyingTest {
       keys.add(PREFIX + "model.q_proj.lora_A.weight");
       keys.add(PREFIX + "model.q_proj.lora_B.weight");
     }
-    for (String layer : layers.split(",")) {
+    for (String layer : layers.split(",", -1)) {
       boolean head = layer.equals(HEAD);
       if (whole) {
         keys.add(PREFIX + layer + ".weight");

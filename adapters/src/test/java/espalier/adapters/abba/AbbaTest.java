@@ -6,10 +6,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.linalg_matrix_rank;
 import static org.bytedeco.pytorch.global.torch.linalg_svdvals;
 
-import espalier.adapters.Adapters;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -162,7 +160,7 @@ class AbbaTest {
     var layer = new Linear(draw.normal(10, 8), null);
     AbbaLinear abba = trained(layer, SMALL);
     var broken = new Linear(layer.weight().clone().fill_(new Scalar(Double.NaN)), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", broken), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(broken);
     var saved = new java.util.HashMap<String, Tensor>();
     abba.state().forEach((name, t) -> saved.put("base_model.model.layer." + name, t));
 

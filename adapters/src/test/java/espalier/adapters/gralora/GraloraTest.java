@@ -10,7 +10,6 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -56,7 +55,7 @@ class GraloraTest {
   }
 
   private static Adapters adapters(Linear layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static double gap(Tensor a, Tensor b) {

@@ -204,7 +204,7 @@ class HiraLayersTest {
   @Test
   void two_adapters_drop_inputs_by_a_draw_each_and_none_in_evaluation() {
     var layer = new Linear(draw.normal(6, 8), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     HiraConfig config = UNSET.withDropout(0.5).withTargets(Targets.named("layer"));
     adapters.attach("one", config, 1);
     adapters.add("two", config, AttachOptions.seeded(2));

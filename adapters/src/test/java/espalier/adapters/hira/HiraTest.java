@@ -5,10 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.linalg_matrix_rank;
 
-import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.StateMismatchException;
 import espalier.adapters.Targets;
@@ -105,7 +103,7 @@ class HiraTest {
   @Test
   void a_second_adapter_is_merged_onto_the_original_weight() {
     var layer = new Linear(draw.normal(6, 8), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     HiraConfig config = UNSET.withTargets(Targets.named("layer"));
     adapters.attach("one", config, 1);
     adapters.add("two", config, AttachOptions.seeded(2));
@@ -178,7 +176,7 @@ class HiraTest {
   @Test
   void on_loading_the_shapes_in_the_file_decide_the_rank() {
     var layer = new Linear(draw.normal(6, 8), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     var saved = new HashMap<String, Tensor>();
     saved.put("base_model.model.layer.hira_A", draw.normal(5, 8));
     saved.put("base_model.model.layer.hira_B", draw.normal(6, 5));

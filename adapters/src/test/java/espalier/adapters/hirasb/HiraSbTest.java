@@ -85,7 +85,7 @@ class HiraSbTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static AttachOptions with(Tensor gradient) {

@@ -221,7 +221,7 @@ class AloraTest {
   void merging_is_refused_and_leaves_the_weight() {
     Linear layer = layer();
     Tensor before = layer.weight().clone();
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     adapters.attach("one", waiting(5).build(), 1);
 
     assertThatThrownBy(() -> adapters.merge(false))

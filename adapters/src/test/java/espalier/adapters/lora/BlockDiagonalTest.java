@@ -4,10 +4,8 @@ import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -121,7 +119,7 @@ class BlockDiagonalTest {
   @CsvSource({"A", "B"})
   void it_merges_unmerges_and_serves_rows(String side) {
     var layer = new Linear(draw.normal(12, 8), draw.normal(12));
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     adapters.attach("one", config(side, 2).build(), 1);
     adapters.add("two", config(side, 4).build(), AttachOptions.seeded(2));
     Tensor x = draw.normal(3, 4, 8);

@@ -9,7 +9,6 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.LayerKind;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -47,7 +46,7 @@ class DoraTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static Adapter adapter(Adapters adapters, String name) {

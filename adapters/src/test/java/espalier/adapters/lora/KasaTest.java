@@ -12,7 +12,6 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -32,8 +31,7 @@ class KasaTest {
 
   private final Tree.Draw draw = new Tree.Draw(6);
   private final Linear layer = new Linear(draw.normal(8, 12), draw.normal(8));
-  private final Adapters adapters =
-      Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+  private final Adapters adapters = Tree.adapters(layer);
   private final Tensor x = draw.normal(5, 12);
   @RegisterExtension final NativeScope scope = NativeScope.graph();
 
@@ -106,7 +104,7 @@ class KasaTest {
     var pristine = new Linear(layer.weight().clone(), there(layer.bias()).clone());
     adapters.attach("one", config().build(), 1);
     filled("one");
-    var other = Adapters.of(Tree.empty().with("layer", pristine), ModelFacts.of("llama"));
+    var other = Tree.adapters(pristine);
 
     other.load("one", config().build(), adapters.state("one"), LoadOptions.defaults());
 
@@ -168,7 +166,7 @@ class KasaTest {
   @Test
   void the_base_keeps_its_dtype() {
     var half = new Linear(draw.normal(8, 12).to(ScalarType.BFloat16), null);
-    var all = Adapters.of(Tree.empty().with("layer", half), ModelFacts.of("llama"));
+    var all = Tree.adapters(half);
 
     all.attach("one", config().build(), 1);
 

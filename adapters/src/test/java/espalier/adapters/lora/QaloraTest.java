@@ -8,7 +8,6 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.Attached;
 import espalier.adapters.ConfigException;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -43,7 +42,7 @@ class QaloraTest {
   }
 
   private static Adapters on(Linear layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static QaloraLinear trained(Adapters adapters, LoraConfigBuilder config) {
