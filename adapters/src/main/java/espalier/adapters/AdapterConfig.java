@@ -184,6 +184,15 @@ public interface AdapterConfig {
     return false;
   }
 
+  /**
+   * What a layer lacks so that an adapter of this config can not be merged into it as the model is,
+   * a sentence without the path, or null. What no layer of the kind can ever have is for {@link
+   * Adapter#mergeRefusal} to say.
+   */
+  default @Nullable String missingForMerge(Adaptable layer) {
+    return null;
+  }
+
   /** What the user should know about this adapter on this layer, sentences without the path. */
   default List<String> warnings(Adaptable layer) {
     return List.of();

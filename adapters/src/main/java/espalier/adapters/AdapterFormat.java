@@ -28,6 +28,15 @@ public interface AdapterFormat<C extends AdapterConfig> {
   /** Writes every field that the reference writes for this method. */
   void write(C config, ConfigWriter out);
 
+  /**
+   * Settings that the reference has no field for. A recipe has them beside the others; a folder
+   * keeps them in a file of its own, so that {@code adapter_config.json} holds the reference's
+   * fields alone.
+   */
+  default Set<String> ownFields() {
+    return Set.of();
+  }
+
   /** The fields of a config of this method, keys sorted, as a file has them. */
   default ObjectNode write(AdapterConfig config) {
     var out = ConfigWriter.empty();

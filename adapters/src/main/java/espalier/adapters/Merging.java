@@ -13,6 +13,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.concurrent.atomic.AtomicInteger;
 import org.jspecify.annotations.Nullable;
 
 /** Merging over a whole model: all layers or none. */
@@ -42,16 +43,17 @@ final class Merging {
     List<List<String>> untied = untied(layers.keySet(), leaders);
     warnAboutTies(untied, warnings);
     refuse(layers, added);
+    requireReady(layers, added);
     warnAboutRounding(layers, added, warnings);
     if (!options.untieReplicas()) {
       refuseReplicas(layers.keySet(), added);
     }
     if (options.keepBackup()) {
-      allOrNone(layers, leaders, added, options.safe(), AdapterStack::prepareMerge);
+      allOrNone(layers, leaders, added, options, AdapterStack::prepareMerge);
     } else {
       refuseWithoutMultiplier(layers, added);
       Preparation dividing = (stack, all, _) -> stack.prepareMergeWithoutBackup(all);
-      allOrNone(layers, Map.of(), added, options.safe(), dividing);
+      allOrNone(layers, Map.of(), added, options, dividing);
     }
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
@@ -131,6 +133,21 @@ final class Merging {
     }
   }
 
+  private void requireReady(Map<String, Adaptable> layers, List<String> names) {
+    for (String name : names) {
+      AdapterConfig config = set.entry(name).config();
+      set.entry(name)
+          .adapted()
+          .forEach(
+              (path, layer) -> {
+                String missing = layers.containsKey(path) ? config.missingForMerge(layer) : null;
+                if (missing != null) {
+                  throw new IllegalStateException("%s at %s: %s".formatted(name, path, missing));
+                }
+              });
+    }
+  }
+
   private static void refuseWithoutMultiplier(Map<String, Adaptable> layers, List<String> names) {
     layers.forEach(
         (path, layer) ->
@@ -184,9 +201,10 @@ final class Merging {
       Map<String, Adaptable> layers,
       Map<String, String> leaders,
       List<String> names,
-      boolean safe,
+      MergeOptions options,
       Preparation preparation) {
     var merges = new LinkedHashMap<String, Merge>();
+    var done = new AtomicInteger();
     var ordered = new LinkedHashMap<>(layers);
     leaders
         .keySet()
@@ -201,6 +219,7 @@ final class Merging {
             if (merge != null) {
               merges.put(path, merge);
             }
+            options.progress().computed(path, done.incrementAndGet(), ordered.size());
           });
       Merge.write(merges.values());
       merges.forEach(
@@ -211,7 +230,7 @@ final class Merging {
                   "%s: merging %s without a copy of the weight could not be undone: it is %s, and entries that are multiplied by less than 0.001, or rounded, can not be divided again; nothing was merged, so merge with keepBackup"
                       .formatted(path, names, layer.dtype()));
             }
-            if (safe && !Ranks.all(layer, merge.finite())) {
+            if (options.safe() && !Ranks.all(layer, merge.finite())) {
               throw new NotFiniteException(
                   "%s: merging %s gives entries that are not finite; nothing was merged"
                       .formatted(path, names));
@@ -231,6 +250,7 @@ final class Merging {
     List<String> added = wanted.stream().filter(n -> !before.contains(n)).toList();
     Map<String, Adaptable> layers = set.layersOf(wanted);
     refuse(layers, wanted);
+    requireReady(layers, wanted);
     refuseReplicas(layers.keySet(), wanted);
     Map<String, String> leaders = leaders(layers, wanted);
     List<List<String>> untied =
@@ -238,7 +258,12 @@ final class Merging {
     warnAboutTies(untied, warnings);
     warnAboutRounding(layers, wanted, warnings);
     layers.putAll(set.layersOf(before));
-    allOrNone(layers, leaders, wanted, safe, AdapterStack::prepareSwitch);
+    allOrNone(
+        layers,
+        leaders,
+        wanted,
+        MergeOptions.defaults().withSafe(safe),
+        AdapterStack::prepareSwitch);
     return new MergeResult(added, untied, AdapterSet.told(warnings));
   }
 

@@ -19,7 +19,16 @@ final class MixedBatch {
   }
 
   <T> T run(List<String> names, long batch, Supplier<T> body) {
-    Rows.check(names, batch, refusal());
+    if (set.entries().isEmpty()) {
+      throw new ConfigException(
+          "adapter_names is %s but the model has no adapters; attach one, or leave the names out"
+              .formatted(names));
+    }
+    try {
+      Rows.check(names, batch, refusal());
+    } catch (IllegalArgumentException e) {
+      throw new ConfigException(String.valueOf(e.getMessage()));
+    }
     var used = new TreeSet<>(names);
     used.remove(Rows.BASE);
     set.requireAll(used);
@@ -28,9 +37,6 @@ final class MixedBatch {
   }
 
   private @Nullable String refusal() {
-    if (set.entries().isEmpty()) {
-      return "rows can not have adapters because the model has none; attach one first";
-    }
     if (set.model().training()) {
       return "rows of one batch can not have different adapters in training; call train(false)";
     }

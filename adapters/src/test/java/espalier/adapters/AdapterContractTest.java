@@ -22,8 +22,7 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -32,18 +31,7 @@ import tools.jackson.databind.node.JsonNodeFactory;
 /** What every method of the catalog must do on every kind of layer that it adapts. */
 class AdapterContractTest {
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   /** Every method with every kind of layer that it does not refuse. */
   static Stream<Arguments> methods() {
@@ -202,7 +190,7 @@ class AdapterContractTest {
     Fixture one = trained(method, kind, ScalarType.Float);
     Map<String, Tensor> state = one.adapters().state("one");
     Adaptable layer = kind.layer(ScalarType.Float);
-    var other = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var other = Tree.adapters(layer);
 
     LoadResult result = other.load("two", config(method), state, LoadOptions.defaults());
 

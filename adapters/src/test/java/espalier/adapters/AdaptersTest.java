@@ -11,10 +11,12 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Rows;
 import espalier.nn.Scope;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -125,6 +127,23 @@ class AdaptersTest {
     assertThat(attached.warnings())
         .containsExactly("base_model_name_or_path was other/model and is now some/model");
     assertThat(given.targets().modules()).isEqualTo(new Modules.ByArchitecture());
+  }
+
+  @Test
+  void another_revision_than_the_config_names_is_written_down_and_told() {
+    ConfigHead said = ConfigHead.empty().withBaseModel("some/model").withRevision("v1");
+    LoraConfig given = LoraConfig.builder().head(said).build();
+
+    Attached same =
+        Adapters.of(model, Tree.facts().withName("some/model", null)).attach("one", given, 1);
+    Attached other =
+        Adapters.of(Tree.decoder(1), Tree.facts().withName("some/model", "v2"))
+            .attach("one", given, 1);
+
+    assertThat(same.config().head().revision()).isEqualTo("v1");
+    assertThat(same.warnings()).isEmpty();
+    assertThat(other.config().head().revision()).isEqualTo("v2");
+    assertThat(other.warnings()).containsExactly("revision was v1 and is now v2");
   }
 
   @Test
@@ -423,11 +442,37 @@ class AdaptersTest {
   }
 
   @Test
+  void whoever_merges_is_told_of_each_layer_and_can_still_stop_it() {
+    adapters.attach("one", LORA, 1);
+    Tensor before = q();
+    var told = new ArrayList<String>();
+    var options = MergeOptions.defaults();
+
+    assertThatThrownBy(
+            () ->
+                adapters.mergeAndUnload(
+                    List.of("one"),
+                    options.withProgress(
+                        (_, _, _) -> {
+                          throw new CancellationException("enough");
+                        })))
+        .isInstanceOf(CancellationException.class);
+    boolean untouched = adapters.merged().isEmpty() && q().equal(before);
+    adapters.mergeAndUnload(
+        List.of("one"),
+        options.withProgress((path, done, all) -> told.add("%s %d/%d".formatted(path, done, all))));
+
+    assertThat(untouched).isTrue();
+    assertThat(told.getFirst()).startsWith("model.layers.0.").endsWith(" 1/" + told.size());
+    assertThat(told.getLast()).endsWith(" %d/%d".formatted(told.size(), told.size()));
+  }
+
+  @Test
   void a_mixed_batch_is_checked_before_it_runs() {
     adapters.attach("one", LORA, 1);
 
     assertThatThrownBy(() -> adapters.mixed(List.of("one"), 4, this::q))
-        .isInstanceOf(IllegalArgumentException.class)
+        .isInstanceOf(ConfigException.class)
         .hasMessage(
             "adapter_names has 1 names [one] but the batch has 4 rows; give one name a row,"
                 + " __base__ for none");
@@ -443,6 +488,12 @@ class AdaptersTest {
     assertThatThrownBy(() -> adapters.mixed(List.of("one"), 1, this::q))
         .isInstanceOf(IllegalStateException.class)
         .hasMessageContaining("while [one] is merged; unmerge first");
+    adapters.mergeAndUnload(true);
+    assertThatThrownBy(() -> adapters.mixed(List.of("one"), 1, this::q))
+        .isInstanceOf(ConfigException.class)
+        .hasMessage(
+            "adapter_names is [one] but the model has no adapters; attach one, or leave the names"
+                + " out");
   }
 
   @Test

@@ -31,7 +31,7 @@ class FanInFanOutTest {
     try (var _ = Scope.graph()) {
       var draw = new Tree.Draw(3);
       var layer = new Linear(draw.normal(8, 12), null);
-      Adapters adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+      Adapters adapters = Tree.adapters(layer);
       Targets said = Targets.named("layer").withFanInFanOut(true);
       AdapterConfig given = config.withTargets(said);
 

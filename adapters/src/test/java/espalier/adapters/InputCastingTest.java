@@ -9,31 +9,18 @@ import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Adaptable;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /** Inputs of one dtype and adapters of another, and a scope in which none is cast. */
 class InputCastingTest {
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfig config(LoraVariant variant) {
     return LoraConfig.builder()
@@ -45,7 +32,7 @@ class InputCastingTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    Adapters adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    Adapters adapters = Tree.adapters(layer);
     adapters.attach("one", config(new LoraVariant.Plain()), 1);
     return adapters;
   }

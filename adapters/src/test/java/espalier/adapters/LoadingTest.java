@@ -7,7 +7,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
-import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -15,48 +14,20 @@ import java.util.stream.Stream;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Tensors of an adapter, read out under the keys of its file and put in again. */
-class LoadingTest {
+class LoadingTest extends OnDecoder {
 
   private static final String Q = "model.layers.0.self_attn.q_proj";
   private static final String A = "base_model.model." + Q + ".lora_A.weight";
   private static final LoraConfig LORA =
       LoraConfig.builder().r(2).init(new LoraInit.Unset()).targets(Targets.named("q_proj")).build();
 
-  private Scope scope = Scope.graph();
-  private Tree model = Tree.decoder(1);
-  private Adapters adapters = Adapters.of(model, Tree.facts());
-  private Tensor x = new Tree.Draw(3).normal(3, 8);
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-    model = Tree.decoder(1);
-    adapters = Adapters.of(model, Tree.facts());
-    x = new Tree.Draw(3).normal(3, 8);
-  }
-
-  @AfterEach
-  void close() {
-    model.close();
-    scope.close();
-  }
-
-  private static Map<String, Tensor> saved(LoraConfig config) {
-    try (Tree other = Tree.decoder(1)) {
-      var others = Adapters.of(other, Tree.facts());
-      others.attach("other", config, 5);
-      var copies = new LinkedHashMap<String, Tensor>();
-      others.state("other").forEach((key, tensor) -> copies.put(key, tensor.clone()));
-      return copies;
-    }
+  LoadingTest() {
+    super(1, 3);
   }
 
   @Test

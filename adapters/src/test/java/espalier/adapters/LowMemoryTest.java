@@ -10,21 +10,17 @@ import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.adapters.shira.ShiraConfig;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
 import org.assertj.core.api.ThrowableAssert.ThrowingCallable;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Adapters whose tensors take no memory until a file fills them. */
-class LowMemoryTest {
+class LowMemoryTest extends OnDecoder {
 
   private static final String Q = "model.layers.0.self_attn.q_proj";
   private static final String A = "base_model.model." + Q + ".lora_A.weight";
@@ -32,34 +28,8 @@ class LowMemoryTest {
   private static final LoraConfig LORA =
       LoraConfig.builder().r(2).init(new LoraInit.Unset()).targets(Targets.named("q_proj")).build();
 
-  private Scope scope = Scope.graph();
-  private Tree model = Tree.decoder(1);
-  private Adapters adapters = Adapters.of(model, Tree.facts());
-  private Tensor x = new Tree.Draw(3).normal(3, 8);
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-    model = Tree.decoder(1);
-    adapters = Adapters.of(model, Tree.facts());
-    x = new Tree.Draw(3).normal(3, 8);
-  }
-
-  @AfterEach
-  void close() {
-    model.close();
-    scope.close();
-  }
-
-  private static Map<String, Tensor> saved(AdapterConfig config) {
-    try (Tree other = Tree.decoder(1)) {
-      var others = Adapters.of(other, Tree.facts());
-      others.attach("other", config, 5);
-      var copies = new LinkedHashMap<String, Tensor>();
-      others.state("other").forEach((key, tensor) -> copies.put(key, tensor.clone()));
-      return copies;
-    }
+  LowMemoryTest() {
+    super(1, 3);
   }
 
   /** A variant of LoRA on one layer, with a copy of another and rows of the embedding. */

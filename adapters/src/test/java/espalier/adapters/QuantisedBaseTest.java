@@ -13,16 +13,14 @@ import espalier.nn.Linear;
 import espalier.nn.Nf4Weight;
 import espalier.nn.QuantisedWeight;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.json.JsonMapper;
@@ -30,18 +28,7 @@ import tools.jackson.databind.json.JsonMapper;
 /** Every method on a base that stays quantised, against the same base decoded beforehand. */
 class QuantisedBaseTest {
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static AdapterConfig config(String fields) {
     String json = "{%s, \"target_modules\": [\"layer\"]}".formatted(fields.replace('\'', '"'));
@@ -75,7 +62,7 @@ class QuantisedBaseTest {
   }
 
   private static Adapters on(Linear layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static Adapter adapter(Adapters adapters) {
@@ -304,8 +291,7 @@ class QuantisedBaseTest {
         "'kasa_config': {}",
         "'use_bdlora': {'target_modules_bd_a': ['layer'], 'nblocks': 2}",
         "'init_lora_weights': 'pissa'",
-        "'init_lora_weights': 'mica'",
-        "'init_lora_weights': 'loftq', 'loftq_config': {'loftq_bits': 4}"
+        "'init_lora_weights': 'mica'"
       })
   void what_needs_the_plain_weight_is_refused_and_nothing_changes(String field) {
     try (Linear layer = quantised("nf4")) {
@@ -315,6 +301,23 @@ class QuantisedBaseTest {
       assertThatThrownBy(() -> adapters.attach("default", config, AttachOptions.seeded(1)))
           .isInstanceOf(UnsupportedAdapterException.class)
           .hasMessageStartingWith("layer is quantised as nf4, for which ");
+
+      assertThat(adapters.names()).isEmpty();
+    }
+  }
+
+  @Test
+  void loftq_comes_too_late_for_a_base_that_is_quantised() {
+    try (Linear layer = quantised("nf4")) {
+      Adapters adapters = on(layer);
+      AdapterConfig config =
+          config(
+              "'peft_type': 'LORA', 'r': 2, 'init_lora_weights': 'loftq', 'loftq_config':"
+                  + " {'loftq_bits': 4}");
+
+      assertThatThrownBy(() -> adapters.attach("default", config, AttachOptions.seeded(1)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageStartingWith("layer is quantised as nf4 already but init_lora_weights loftq");
 
       assertThat(adapters.names()).isEmpty();
     }

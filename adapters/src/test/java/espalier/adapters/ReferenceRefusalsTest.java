@@ -52,7 +52,7 @@ class ReferenceRefusalsTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private Adapters with(LoraVariant variant) {

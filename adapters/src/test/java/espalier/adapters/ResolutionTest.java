@@ -14,6 +14,7 @@ import org.bytedeco.pytorch.global.torch;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class ResolutionTest {
@@ -99,6 +100,31 @@ class ResolutionTest {
     assertThat(resolution.modules()).contains("bert.lm_head").doesNotContain("classifier");
     assertThat(resolution.saved()).containsExactly("classifier");
     assertThat(resolution.targets().saved()).containsExactly("classifier", "score");
+  }
+
+  @ParameterizedTest
+  @CsvSource({
+    "SEQ_CLS, classifier score, score",
+    "TOKEN_CLS, classifier score, classifier",
+    "QUESTION_ANS, qa_outputs, qa_outputs"
+  })
+  void the_new_head_of_a_task_is_trained_and_saved_whole(TaskType task, String heads, String own) {
+    var tree =
+        Tree.decoder(1)
+            .with(own, new espalier.nn.Linear(torch.zeros(2, 8), null))
+            .with("other_" + own, new espalier.nn.Linear(torch.zeros(2, 8), null));
+    LoraConfig config = LoraConfig.builder().task(task).targets(Targets.named("q_proj")).build();
+    var adapters = Adapters.of(tree, ModelFacts.of("bert"));
+
+    Attached attached = adapters.attach("one", config, 1);
+
+    assertThat(attached.config().targets().saved()).isEqualTo(List.of(heads.split(" ")));
+    assertThat(attached.saved()).containsExactly(own);
+    for (var tensors : List.of(adapters.state("one"), adapters.parameters())) {
+      assertThat(tensors)
+          .containsKey("base_model.model." + own + ".weight")
+          .doesNotContainKey("base_model.model.other_" + own + ".weight");
+    }
   }
 
   @Test

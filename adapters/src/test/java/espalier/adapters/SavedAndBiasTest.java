@@ -7,40 +7,21 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 /** Layers that are trained whole, and biases of the base that are trained along. */
-class SavedAndBiasTest {
+class SavedAndBiasTest extends OnDecoder {
 
   private static final String Q = "model.layers.0.self_attn.q_proj";
   private static final String HEAD = "base_model.model.lm_head.weight";
 
-  private Scope scope = Scope.graph();
-  private Tree model = Tree.decoder(1);
-  private Adapters adapters = Adapters.of(model, Tree.facts());
-  private Tensor x = new Tree.Draw(3).normal(3, 8);
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-    model = Tree.decoder(1);
-    adapters = Adapters.of(model, Tree.facts());
-    x = new Tree.Draw(3).normal(3, 8);
-  }
-
-  @AfterEach
-  void close() {
-    model.close();
-    scope.close();
+  SavedAndBiasTest() {
+    super(1, 3);
   }
 
   private static LoraConfig saving(String... names) {

@@ -9,42 +9,23 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Adapter;
-import espalier.nn.Scope;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** What adapters of one model may do to each other, and what not. */
-class SeveralAdaptersTest {
+class SeveralAdaptersTest extends OnDecoder {
 
   private static final String Q = "model.layers.0.self_attn.q_proj";
 
-  private Scope scope = Scope.graph();
-  private Tree model = Tree.decoder(2);
-  private Adapters adapters = Adapters.of(model, Tree.facts());
-  private Tensor x = new Tree.Draw(3).normal(4, 8);
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-    model = Tree.decoder(2);
-    adapters = Adapters.of(model, Tree.facts());
-    x = new Tree.Draw(3).normal(4, 8);
-  }
-
-  @AfterEach
-  void close() {
-    model.close();
-    scope.close();
+  SeveralAdaptersTest() {
+    super(2, 4);
   }
 
   private static LoraConfig lora(LoraInit init) {

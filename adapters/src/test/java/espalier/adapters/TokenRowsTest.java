@@ -11,7 +11,6 @@ import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.nn.Adaptable;
 import espalier.nn.Embedding;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -19,9 +18,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -33,18 +31,7 @@ class TokenRowsTest {
   private static final String HEAD_DELTA =
       "base_model.model." + HEAD + ".token_adapter.trainable_tokens_delta";
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder lora() {
     return LoraConfig.builder().r(2).targets(Targets.named("q_proj"));
@@ -192,6 +179,9 @@ class TokenRowsTest {
       assertThat(attached.tokens().contains(HEAD)).isEqualTo(follows || !given.equals("list"));
       assertThat(model.adapters.state("one").containsKey(HEAD_DELTA))
           .isEqualTo(!follows && !given.equals("list"));
+      assertThat(model.adapters.state("one").keySet().stream().filter(k -> !k.contains("lora_")))
+          .containsExactlyInAnyOrderElementsOf(
+              follows || given.equals("list") ? List.of(DELTA) : List.of(DELTA, HEAD_DELTA));
       assertThat(attached.config().tokens()).isEqualTo(config.tokens());
       assertThat(attached.warnings()).hasSize(warning == null ? 0 : 1);
       if (warning != null) {

@@ -27,6 +27,11 @@ public final class Tree extends Layer {
     return new Tree("Tree");
   }
 
+  /** The adapters of a model that is one layer, called {@code layer}. */
+  public static Adapters adapters(Adaptable layer) {
+    return Adapters.of(empty().with("layer", layer), ModelFacts.of("llama"));
+  }
+
   @Override
   public String typeName() {
     return type;

@@ -12,15 +12,16 @@ import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Scope;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -32,18 +33,7 @@ class TyingTest {
   private static final String A = PREFIX + EMBEDDING + ".lora_embedding_A";
   private static final String HEAD_B = PREFIX + HEAD + ".lora_B.weight";
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder lora(Targets targets, boolean ensure) {
     return LoraConfig.builder()
@@ -312,8 +302,32 @@ class TyingTest {
                 .filter(key -> !key.endsWith(".bias"))
                 .count();
         assertThat(trained > 0).isEqualTo(!shared && layers.contains(HEAD));
+        assertThat(model.adapters.state("one", SaveEmbeddings.NO).keySet())
+            .containsExactlyInAnyOrderElementsOf(keys(whole, layers));
       }
     }
+  }
+
+  /** What a file holds of these layers: both sides of a tie, whether or not they are one. */
+  private static List<String> keys(boolean whole, String layers) {
+    var keys = new ArrayList<String>();
+    if (whole) {
+      keys.add(PREFIX + "model.q_proj.lora_A.weight");
+      keys.add(PREFIX + "model.q_proj.lora_B.weight");
+    }
+    for (String layer : layers.split(",", -1)) {
+      boolean head = layer.equals(HEAD);
+      if (whole) {
+        keys.add(PREFIX + layer + ".weight");
+        if (head) {
+          keys.add(PREFIX + layer + ".bias");
+        }
+      } else {
+        keys.add(PREFIX + layer + (head ? ".lora_A.weight" : ".lora_embedding_A"));
+        keys.add(PREFIX + layer + (head ? ".lora_B.weight" : ".lora_embedding_B"));
+      }
+    }
+    return keys;
   }
 
   @Test

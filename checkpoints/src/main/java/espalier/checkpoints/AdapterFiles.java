@@ -2,12 +2,16 @@ package espalier.checkpoints;
 
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterContents;
+import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
+import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
 import espalier.adapters.StateMismatchException;
+import espalier.adapters.TargetException;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Collective;
 import espalier.nn.Scope;
@@ -61,27 +65,42 @@ public final class AdapterFiles {
   /**
    * Reads the config of a folder.
    *
-   * @throws CheckpointException if it is missing or no JSON object
-   * @throws IllegalArgumentException if the method or a field is wrong
+   * @throws CheckpointException if it is missing, no JSON object, or names no method
+   * @throws ConfigException if the method or a field is wrong
    */
   public static AdapterCatalog.Read readConfig(Path folder, AdapterCatalog catalog) {
+    ObjectNode fields = fields(folder);
     try {
-      return catalog.read(fields(folder));
+      String type = fields.path("peft_type").asString("");
+      if (catalog.knows(type) && !catalog.format(type).ownFields().isEmpty()) {
+        Sidecar.settings(folder).forEach(fields::putIfAbsent);
+      }
+      return catalog.read(fields);
     } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException(
-          "%s: %s".formatted(folder.resolve(CONFIG), e.getMessage()), e);
+      Path file = folder.resolve(CONFIG);
+      if (!fields.path("peft_type").isString()) {
+        throw new CheckpointException("%s: %s".formatted(file, e.getMessage()), e);
+      }
+      throw in(file, e);
     }
   }
 
-  /** The same error, with the folder that it is about. */
-  private static IllegalArgumentException in(Path folder, IllegalArgumentException error) {
-    String message = "%s: %s".formatted(folder, error.getMessage());
-    if (error instanceof StateMismatchException) {
-      var named = new StateMismatchException(message);
-      named.initCause(error);
-      return named;
-    }
-    return new IllegalArgumentException(message, error);
+  /** The same kind of error, with the file or folder that it is about. */
+  private static IllegalArgumentException in(Path where, IllegalArgumentException error) {
+    String message = "%s: %s".formatted(where, error.getMessage());
+    IllegalArgumentException named =
+        switch (error) {
+          case ConfigException config ->
+              new ConfigException(
+                  config.violations().stream().map(each -> where + ": " + each).toList());
+          case StateMismatchException _ -> new StateMismatchException(message);
+          case TargetException _ -> new TargetException(message);
+          case AdapterException _ -> new AdapterException(message);
+          case UnsupportedAdapterException _ -> new UnsupportedAdapterException(message);
+          default -> new IllegalArgumentException(message);
+        };
+    named.initCause(error);
+    return named;
   }
 
   private static ObjectNode fields(Path folder) {
@@ -132,7 +151,7 @@ public final class AdapterFiles {
    */
   public static void requireBase(Adapters adapters, Path folder, AdapterConfig config) {
     if (config.needsItsBase()) {
-      adapters.requireBase("the adapter of " + folder, BaseSketches.read(folder));
+      adapters.requireBase("the adapter of " + folder, Sidecar.base(folder));
     }
   }
 
@@ -143,7 +162,7 @@ public final class AdapterFiles {
   public static void requireBaseOf(
       Adapters adapters, String name, Path folder, AdapterConfig config) {
     if (config.needsItsBase()) {
-      adapters.requireBaseOf(name, "the adapter of " + folder, BaseSketches.read(folder));
+      adapters.requireBaseOf(name, "the adapter of " + folder, Sidecar.base(folder));
     }
   }
 
@@ -265,8 +284,18 @@ public final class AdapterFiles {
       SafetensorsWriter.write(initial.resolve(TENSORS), contents.initial());
     }
     SafetensorsWriter.write(folder.resolve(TENSORS), contents.tensors());
-    BaseSketches.write(folder, contents.base());
-    writeConfig(contents.config(), folder, catalog);
+    ObjectNode fields = catalog.write(contents.config());
+    ObjectNode own = JSON.createObjectNode();
+    for (String field : contents.config().format().ownFields()) {
+      if (fields.has(field)) {
+        own.set(field, fields.remove(field));
+      }
+    }
+    Sidecar.write(folder, contents.base(), own);
+    fields.put("inference_mode", true);
+    AtomicFiles.write(
+        folder.resolve(CONFIG),
+        JSON.writer().with(printer()).writeValueAsString(PythonNumbers.in(fields)));
   }
 
   /** Refuses factors that no reader could multiply, before anything is written. */
@@ -283,14 +312,7 @@ public final class AdapterFiles {
         });
   }
 
-  /** Writes a config as PEFT does: keys sorted, two spaces, for use only. */
-  public static void writeConfig(AdapterConfig config, Path folder, AdapterCatalog catalog) {
-    ObjectNode fields = catalog.write(config);
-    fields.put("inference_mode", true);
-    AtomicFiles.write(
-        folder.resolve(CONFIG), JSON.writer().with(printer()).writeValueAsString(fields));
-  }
-
+  /** As PEFT writes: keys sorted, two spaces. */
   private static DefaultPrettyPrinter printer() {
     var indenter = new DefaultIndenter("  ", "\n");
     var separators =

@@ -5,8 +5,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.AdapterContents;
 import espalier.adapters.AdapterException;
+import espalier.adapters.ConfigException;
 import espalier.adapters.SaveStart;
+import espalier.adapters.TargetException;
 import espalier.adapters.Targets;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
@@ -28,6 +31,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 class AdapterFilesTest {
@@ -111,6 +115,101 @@ class AdapterFilesTest {
           .hasMessageContaining("q_proj.lora_A.weight")
           .hasMessageContaining("[0, 8]");
       assertThat(files(folder)).isEmpty();
+    }
+  }
+
+  /** Folders as the reference wrote them. */
+  static Stream<Path> foldersOfTheReference() throws IOException {
+    try (Stream<Path> all = Files.walk(PARITY.resolve("cases"), 2)) {
+      return all
+          .filter(path -> path.getFileName().toString().equals("adapter"))
+          .filter(path -> path.getParent().getFileName().toString().startsWith("config_"))
+          .toList()
+          .stream();
+    }
+  }
+
+  @ParameterizedTest
+  @MethodSource("foldersOfTheReference")
+  void a_config_is_written_with_the_lines_of_the_reference(Path theirs) throws IOException {
+    AdapterCatalog catalog = AdapterCatalog.standard();
+    var config = AdapterFiles.readConfig(theirs, catalog).config();
+    var contents = new AdapterContents(config, Map.of());
+
+    AdapterFiles.write(contents, folder, catalog);
+
+    List<String> ours = lines(folder);
+    assertThat(fields(ours)).isEqualTo(fields(lines(theirs)));
+    assertThat(ours).containsExactlyInAnyOrderElementsOf(lines(theirs)); // it shuffles the targets
+  }
+
+  /** Lines without the comma, which the last of a list has not. */
+  private static List<String> lines(Path folder) throws IOException {
+    return Files.readAllLines(folder.resolve("adapter_config.json")).stream()
+        .map(line -> line.replaceAll(",$", ""))
+        .toList();
+  }
+
+  private static List<String> fields(List<String> lines) {
+    return lines.stream().filter(line -> line.matches("  \".*")).toList();
+  }
+
+  @Test
+  void what_the_reference_has_no_field_for_lies_beside_the_config() throws IOException {
+    AdapterCatalog catalog = AdapterCatalog.standard();
+    LoraConfig config =
+        with(new LoraInit.Uniform()).toBuilder().variant(new LoraVariant.Qalora(false)).build();
+
+    AdapterFiles.write(new AdapterContents(config, Map.of()), folder, catalog);
+
+    assertThat(files(folder))
+        .containsExactly(
+            "adapter_config.json", "adapter_model.safetensors", "espalier_adapter.json");
+    assertThat(Files.readString(folder.resolve("adapter_config.json")))
+        .contains("\"use_qalora\": true")
+        .doesNotContain("qalora_strict");
+    assertThat(((LoraConfig) AdapterFiles.readConfig(folder, catalog).config()).variant())
+        .isEqualTo(new LoraVariant.Qalora(false));
+    Files.delete(folder.resolve("espalier_adapter.json"));
+    assertThat(((LoraConfig) AdapterFiles.readConfig(folder, catalog).config()).variant())
+        .isEqualTo(new LoraVariant.Qalora());
+  }
+
+  @Test
+  void a_config_without_a_method_is_no_config() throws IOException {
+    Files.writeString(folder.resolve("adapter_config.json"), "{\"r\": 4, \"later\": true}");
+
+    assertThatThrownBy(() -> AdapterFiles.readConfig(folder, AdapterCatalog.standard()))
+        .isInstanceOf(CheckpointException.class)
+        .hasMessageContaining("adapter_config.json: peft_type is null but a config names its");
+  }
+
+  static Stream<Arguments> brokenConfigs() {
+    return Stream.of(
+        Arguments.of("'peft_type': 'NONE'", ConfigException.class, "the catalog knows"),
+        Arguments.of("'peft_type': 'P_TUNING'", UnsupportedAdapterException.class, "a prompt"),
+        Arguments.of("'peft_type': 'LORA', 'r': 0", ConfigException.class, "r is 0"),
+        Arguments.of(
+            "'peft_type': 'LORA', 'target_modules': ['nowhere']",
+            TargetException.class,
+            "nowhere"));
+  }
+
+  @ParameterizedTest
+  @MethodSource("brokenConfigs")
+  void an_error_of_a_folder_keeps_its_kind_and_names_the_folder(
+      String fields, Class<? extends Exception> kind, String message) throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+      model.saveAdapter("default", folder);
+      Files.writeString(
+          folder.resolve("adapter_config.json"), "{%s}".formatted(fields.replace('\'', '"')));
+
+      assertThatThrownBy(() -> model.loadAdapter("again", folder))
+          .isInstanceOf(kind)
+          .hasMessageStartingWith(folder.toString())
+          .hasMessageContaining(message);
+      assertThat(model.adapters().names()).containsExactly("default");
     }
   }
 

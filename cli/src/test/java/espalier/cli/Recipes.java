@@ -3,22 +3,12 @@ package espalier.cli;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.List;
 
 /** A tiny model, rows to learn from and recipes for both, in one folder. */
 record Recipes(Path folder) {
 
   static Recipes in(Path folder) throws IOException {
-    TinyChatModel.write(folder.resolve("model"));
-    var rows = new StringBuilder();
-    for (String noun : List.of("oak", "elm", "fir", "ash", "yew", "fig", "bay", "box")) {
-      rows.append(
-          """
-          {"messages": [{"role": "user", "content": "%s?"}, {"role": "assistant", "content": "a tree"}]}
-          """
-              .formatted(noun));
-    }
-    Files.writeString(folder.resolve("rows.jsonl"), rows);
+    TinyChatModel.writeWithRows(folder);
     return new Recipes(folder);
   }
 

@@ -8,7 +8,6 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
@@ -25,16 +24,7 @@ class ShiraCommandsTest {
 
   @BeforeEach
   void write_a_model_and_data() throws IOException {
-    TinyChatModel.write(folder.resolve("model"));
-    var rows = new StringBuilder();
-    for (String noun : List.of("oak", "elm", "fir", "ash", "yew", "fig", "bay", "box")) {
-      rows.append(
-          """
-          {"messages": [{"role": "user", "content": "%s?"}, {"role": "assistant", "content": "a tree"}]}
-          """
-              .formatted(noun));
-    }
-    Files.writeString(folder.resolve("rows.jsonl"), rows);
+    TinyChatModel.writeWithRows(folder);
   }
 
   private String recipe(String name, String adapter) throws IOException {

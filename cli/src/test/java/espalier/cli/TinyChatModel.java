@@ -24,4 +24,18 @@ final class TinyChatModel {
     }
     return folder;
   }
+
+  /** Writes the model into {@code folder/model}, and questions with one answer to train it on. */
+  static void writeWithRows(Path folder) throws IOException {
+    write(folder.resolve("model"));
+    var rows = new StringBuilder();
+    for (String noun : List.of("oak", "elm", "fir", "ash", "yew", "fig", "bay", "box")) {
+      rows.append(
+          """
+          {"messages": [{"role": "user", "content": "%s?"}, {"role": "assistant", "content": "a tree"}]}
+          """
+              .formatted(noun));
+    }
+    Files.writeString(folder.resolve("rows.jsonl"), rows);
+  }
 }

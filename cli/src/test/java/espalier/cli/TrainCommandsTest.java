@@ -21,16 +21,7 @@ class TrainCommandsTest {
 
   @BeforeEach
   void write_a_model_and_data() throws IOException {
-    TinyChatModel.write(folder.resolve("model"));
-    var rows = new StringBuilder();
-    for (String noun : List.of("oak", "elm", "fir", "ash", "yew", "fig", "bay", "box")) {
-      rows.append(
-          """
-          {"messages": [{"role": "user", "content": "%s?"}, {"role": "assistant", "content": "a tree"}]}
-          """
-              .formatted(noun));
-    }
-    Files.writeString(folder.resolve("rows.jsonl"), rows);
+    TinyChatModel.writeWithRows(folder);
   }
 
   private Path recipe(String name, String adapter) throws IOException {

@@ -27,26 +27,7 @@ class TrainRanksTest {
 
   @BeforeEach
   void write_a_model_and_data() throws IOException {
-    Path model = Files.createDirectory(folder.resolve("model"));
-    for (Path from :
-        List.of(
-            Path.of("../parity/models/llama"),
-            Path.of("../recipes/src/test/resources/tiny-chat"))) {
-      try (var files = Files.list(from)) {
-        for (Path file : files.toList()) {
-          Files.copy(file, model.resolve(file.getFileName()));
-        }
-      }
-    }
-    var rows = new StringBuilder();
-    for (String noun : List.of("oak", "elm", "fir", "ash", "yew", "fig", "bay", "box")) {
-      rows.append(
-          """
-          {"messages": [{"role": "user", "content": "%s?"}, {"role": "assistant", "content": "a tree"}]}
-          """
-              .formatted(noun));
-    }
-    Files.writeString(folder.resolve("rows.jsonl"), rows);
+    TinyChatModel.writeWithRows(folder);
   }
 
   private String recipe(String name, int ranks, String adapter) throws IOException {

@@ -17,6 +17,7 @@ final class Combinations {
     return Combination.of(CombinationType.of(args.path("combination_type").asString("svd")))
         .withSvdRank(args.hasNonNull("svd_rank") ? args.required("svd_rank").asInt() : null)
         .withSvdClamp(number(args, "svd_clamp"))
+        .withSvdFullMatrices(args.path("svd_full_matrices").asBoolean(true))
         .withSvdDriver(
             args.hasNonNull("svd_driver") ? args.required("svd_driver").asString() : null)
         .withDensity(number(args, "density"))

@@ -10,6 +10,7 @@ import espalier.training.Adam8bit;
 import espalier.training.AdamW;
 import espalier.training.Decay;
 import espalier.training.LoraFa;
+import espalier.training.LoraPair;
 import espalier.training.LoraPlus;
 import espalier.training.Optimizer;
 import espalier.training.ParameterGroup;
@@ -22,6 +23,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
+import java.util.stream.Stream;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -42,9 +44,9 @@ public final class Optimizers {
    * @param learningRate before the schedule, above or equal 0
    * @param weightDecay above or equal 0; LoRA+ has one of its own and warns of this one
    * @param warnings told what a person should know
-   * @throws ConfigException if LoRA-FA is told another rank, alpha or scaling than the adapter has
+   * @throws ConfigException if a setting is out of its range, or LoRA-FA is told another rank,
+   *     alpha or scaling than the adapter has
    * @throws TargetException if the optimizer is for LoRA's factors and none train
-   * @throws IllegalArgumentException if a setting is out of its range
    */
   public static Optimizer of(
       OptimizerSection how,
@@ -52,7 +54,15 @@ public final class Optimizers {
       double weightDecay,
       Adapters adapters,
       Consumer<String> warnings) {
-    return new Optimizers(how, adapters).make(learningRate, weightDecay, warnings);
+    try {
+      return new Optimizers(how, adapters).make(learningRate, weightDecay, warnings);
+    } catch (ConfigException | TargetException e) {
+      throw e;
+    } catch (IllegalArgumentException e) { // the optimizers know no configs of adapters
+      var named = new ConfigException("training.optimizer: " + e.getMessage());
+      named.initCause(e);
+      throw named;
+    }
   }
 
   private Optimizer make(double learningRate, double weightDecay, Consumer<String> warnings) {
@@ -70,12 +80,14 @@ public final class Optimizers {
       }
       case LORA_FA -> {
         requireAgreement();
-        requirePairs("lora-fa");
+        requirePairs("lora-fa", LoraPairs.of(adapters).values().stream());
         boolean corrected = how.biasCorrection() == null || how.biasCorrection();
         yield new LoraFa(all, LoraPairs.of(adapters), how.rates(), corrected);
       }
       case RIEMANNIAN -> {
-        requirePairs("riemannian");
+        requirePairs(
+            "riemannian",
+            LoraPairs.of(adapters).values().stream().filter(Riemannian::preconditions));
         yield new Riemannian(
             stepper(List.of(all)), LoraPairs.of(adapters).values(), how.regOrUsual());
       }
@@ -103,8 +115,8 @@ public final class Optimizers {
     }
   }
 
-  private void requirePairs(String type) {
-    if (LoraPairs.of(adapters).isEmpty()) {
+  private static void requirePairs(String type, Stream<LoraPair> pairs) {
+    if (pairs.findAny().isEmpty()) {
       throw new TargetException(
           "training.optimizer is %s but no layer has a lora_A and a lora_B that trains; give it a LoRA adapter, or choose adamw"
               .formatted(type));

@@ -159,6 +159,37 @@ class OptimizersTest {
     }
   }
 
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      value = {
+        "{type: lora-fa, eps: -1} | eps is -1.0 but must be finite and not negative",
+        "{type: lora-fa, betas: [0.9, 1]} | betas are (0.9, 1.0) but must lie in [0, 1)",
+        "{type: lora-plus, loraplus_lr_ratio: -2} | the ratio of learning rates is -2.0",
+        "{type: lora-plus, loraplus_lr_embedding: -1} | learning_rate is -1.0",
+        "{type: riemannian, reg: -0.5} | reg is -0.5 but must be finite and not negative",
+      })
+  void what_is_out_of_range_is_an_error_of_the_config(String optimizer, String message) {
+    String config = "{peft_type: LORA, r: 4, target_modules: [q_proj, embed_tokens]}";
+    try (PretrainedModel model = with("llama", config)) {
+      assertThatThrownBy(() -> of(optimizer, 0, model, new ArrayList<>()))
+          .isInstanceOf(ConfigException.class)
+          .hasMessageContaining(message);
+    }
+  }
+
+  @Test
+  void a_frozen_a_leaves_nothing_to_precondition() {
+    String config = "{peft_type: LORA, r: 4, target_modules: [q_proj]}";
+    try (PretrainedModel model = with("llama", config)) {
+      optimizer(OptimizerType.LORA_FA, model, new ArrayList<>()).close();
+
+      assertThatThrownBy(() -> optimizer(OptimizerType.RIEMANNIAN, model, new ArrayList<>()))
+          .isInstanceOf(TargetException.class)
+          .hasMessageContaining("training.optimizer is riemannian");
+    }
+  }
+
   @Test
   void lora_plus_has_a_decay_of_its_own_and_warns_of_another() {
     String config = "{peft_type: LORA, r: 4, target_modules: [q_proj]}";

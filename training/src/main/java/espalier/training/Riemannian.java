@@ -51,10 +51,15 @@ public final class Riemannian implements Optimizer {
   }
 
   private static List<LoraPair> trained(Collection<LoraPair> pairs) {
-    return pairs.stream()
-        .filter(pair -> pair.a().dim() == 2 && pair.b().dim() == 2)
-        .filter(pair -> pair.a().requires_grad() && pair.b().requires_grad())
-        .toList();
+    return pairs.stream().filter(Riemannian::preconditions).toList();
+  }
+
+  /** Whether a pair is one of matrices that both train; others are passed over. */
+  public static boolean preconditions(LoraPair pair) {
+    return pair.a().dim() == 2
+        && pair.b().dim() == 2
+        && pair.a().requires_grad()
+        && pair.b().requires_grad();
   }
 
   @Override

@@ -118,6 +118,13 @@ public final class AdapterCatalog {
     }
     var in = ConfigFields.of(fields);
     AdapterConfig config = format(type.stringValue()).read(in);
+    JsonNode tied = in.unknown().get("ensure_weight_tying");
+    if (tied != null && tied.asBoolean(false)) {
+      in.idle(
+          "ensure_weight_tying",
+          "ensure_weight_tying is not implemented for %s and has no effect; only LORA ties what it trains"
+              .formatted(type.stringValue()));
+    }
     var unknown = in.unknown();
     if (!unknown.isEmpty()) {
       in.warn(

@@ -17,6 +17,8 @@ import org.jspecify.annotations.Nullable;
  *     sources; factors of a smaller layer are filled up with zeros
  * @param svdClamp quantile in [0, 1] of all entries of a layer's new factors; what is beyond it is
  *     clamped. Null for no clamping
+ * @param svdFullMatrices whether a decomposition would give whole square matrices. The factors are
+ *     the same either way, so only the thin one is made
  * @param svdDriver a decomposition of another library, checked and not used; or null
  * @param density part of the entries that is kept by a type that prunes, in [0, 1]; 1 prunes
  *     nothing. Null for a type that does not
@@ -28,6 +30,7 @@ public record Combination(
     CombinationType type,
     @Nullable Integer svdRank,
     @Nullable Double svdClamp,
+    boolean svdFullMatrices,
     @Nullable String svdDriver,
     @Nullable Double density,
     MajoritySign majoritySign,
@@ -59,7 +62,7 @@ public record Combination(
 
   /** A type with nothing else set. */
   public static Combination of(CombinationType type) {
-    return new Combination(type, null, null, null, null, MajoritySign.TOTAL, false);
+    return new Combination(type, null, null, true, null, null, MajoritySign.TOTAL, false);
   }
 
   /** A type with the part of the entries that it keeps. */
@@ -69,32 +72,44 @@ public record Combination(
 
   /** The same with another rank. */
   public Combination withSvdRank(@Nullable Integer rank) {
-    return new Combination(type, rank, svdClamp, svdDriver, density, majoritySign, asPlainLora);
+    return new Combination(
+        type, rank, svdClamp, svdFullMatrices, svdDriver, density, majoritySign, asPlainLora);
   }
 
   /** The same with another quantile. */
   public Combination withSvdClamp(@Nullable Double quantile) {
-    return new Combination(type, svdRank, quantile, svdDriver, density, majoritySign, asPlainLora);
+    return new Combination(
+        type, svdRank, quantile, svdFullMatrices, svdDriver, density, majoritySign, asPlainLora);
+  }
+
+  /** The same with whole matrices asked for or not, which gives the same factors. */
+  public Combination withSvdFullMatrices(boolean on) {
+    return new Combination(
+        type, svdRank, svdClamp, on, svdDriver, density, majoritySign, asPlainLora);
   }
 
   /** The same with a decomposition named, which is checked and not used. */
   public Combination withSvdDriver(@Nullable String driver) {
-    return new Combination(type, svdRank, svdClamp, driver, density, majoritySign, asPlainLora);
+    return new Combination(
+        type, svdRank, svdClamp, svdFullMatrices, driver, density, majoritySign, asPlainLora);
   }
 
   /** The same with another density. */
   public Combination withDensity(@Nullable Double part) {
-    return new Combination(type, svdRank, svdClamp, svdDriver, part, majoritySign, asPlainLora);
+    return new Combination(
+        type, svdRank, svdClamp, svdFullMatrices, svdDriver, part, majoritySign, asPlainLora);
   }
 
   /** The same with another election. */
   public Combination withMajoritySign(MajoritySign method) {
-    return new Combination(type, svdRank, svdClamp, svdDriver, density, method, asPlainLora);
+    return new Combination(
+        type, svdRank, svdClamp, svdFullMatrices, svdDriver, density, method, asPlainLora);
   }
 
   /** The same with sources of VeLoRA and MonteCLoRA taken as LoRA, or refused. */
   public Combination withAsPlainLora(boolean on) {
-    return new Combination(type, svdRank, svdClamp, svdDriver, density, majoritySign, on);
+    return new Combination(
+        type, svdRank, svdClamp, svdFullMatrices, svdDriver, density, majoritySign, on);
   }
 
   /** What is done with so many sources: one alone is only scaled, whatever was asked. */
@@ -102,7 +117,14 @@ public record Combination(
     CombinationType effective = sources == 1 ? CombinationType.LINEAR : type;
     var own =
         new Combination(
-            effective, svdRank, svdClamp, svdDriver, density, majoritySign, asPlainLora);
+            effective,
+            svdRank,
+            svdClamp,
+            svdFullMatrices,
+            svdDriver,
+            density,
+            majoritySign,
+            asPlainLora);
     own.requireDensity();
     return own;
   }

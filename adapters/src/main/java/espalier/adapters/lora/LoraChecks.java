@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import espalier.adapters.PathMap;
 import espalier.adapters.Targets;
+import espalier.adapters.TaskType;
 import espalier.adapters.Violations;
 import java.util.List;
 import java.util.Set;
@@ -171,6 +172,13 @@ final class LoraChecks {
             megatron.config() == null || megatron.core().startsWith("megatron."),
             "megatron_core is %s but a module of megatron is needed, such as megatron.core",
             megatron.core());
+  }
+
+  /** What to know of a variant that is made for another task than a config names, or null. */
+  static @Nullable String otherTask(LoraVariant variant, @Nullable TaskType task) {
+    return variant instanceof LoraVariant.Alora && task != TaskType.CAUSAL_LM
+        ? "alora_invocation_tokens needs a causal language model but task_type is " + task
+        : null;
   }
 
   private static boolean startsPlainly(LoraInit init) {

@@ -74,6 +74,9 @@ public record LoraConfig(
   /** Checks every rule that needs no model, and tells all that are broken. */
   public LoraConfig {
     layerReplication = layerReplication == null ? null : List.copyOf(layerReplication);
+    if (variant instanceof LoraVariant.Alora(var call) && call.isEmpty()) {
+      variant = new LoraVariant.Plain();
+    }
     var wrong = new Violations();
     LoraChecks.numbers(wrong, r, alpha, dropout, rankPattern, qaloraGroupSize);
     LoraChecks.targets(wrong, targets);
@@ -190,9 +193,17 @@ public record LoraConfig(
   }
 
   @Override
+  public @Nullable String missingForMerge(Adaptable layer) {
+    return loraBias && layer.bias() == null
+        ? "lora_bias can not be merged into a layer without a bias; keep the adapter beside the"
+            + " base, or train without lora_bias"
+        : null;
+  }
+
+  @Override
   public List<String> warnings(Adaptable layer) {
     var warnings = new ArrayList<String>();
-    if (loraBias && layer.bias() == null) {
+    if (missingForMerge(layer) != null) {
       warnings.add("lora_bias is set but the layer has no bias, so the adapter can not be merged");
     }
     if (variant instanceof LoraVariant.Qalora
@@ -243,6 +254,10 @@ public record LoraConfig(
   @Override
   public List<String> warnings(Map<String, AdapterConfig> others) {
     var warnings = new ArrayList<String>();
+    String otherTask = LoraChecks.otherTask(variant, head.taskType());
+    if (otherTask != null) {
+      warnings.add(otherTask);
+    }
     String refusal = changesBase() ? withoutStartRefusal() : null;
     if (refusal != null) {
       warnings.add(

@@ -114,11 +114,8 @@ public class LoraConvolution extends Adapter {
 
   @Override
   public @Nullable String mergeRefusal() {
-    if (layer.geometry().groups() > 1) {
-      return "A mixes the groups of the convolution, so no kernel in groups can hold the sum";
-    }
-    return bias != null && layer.bias() == null
-        ? "lora_bias can not be merged into a layer without a bias"
+    return layer.geometry().groups() > 1
+        ? "A mixes the groups of the convolution, so no kernel in groups can hold the sum"
         : null;
   }
 }

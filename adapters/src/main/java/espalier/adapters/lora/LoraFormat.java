@@ -6,8 +6,8 @@ import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
 import espalier.adapters.ExpertKeys;
-import espalier.adapters.Targets;
 import espalier.adapters.TokenRows;
+import espalier.adapters.Violations;
 import espalier.nn.Adaptable;
 import espalier.nn.AttentionProjection;
 import espalier.nn.Layer;
@@ -17,6 +17,7 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
@@ -35,31 +36,48 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
   }
 
   @Override
+  public Set<String> ownFields() {
+    return Set.of(LoraVariantFields.STRICT);
+  }
+
+  @Override
   public LoraConfig read(ConfigFields in) {
     if (in.json("runtime_config") != null) {
       in.warn("runtime_config belongs to one run and is left out");
     }
-    Targets targets = in.targets().withParameters(in.textsOrNull("target_parameters"));
-    return LoraConfig.builder()
-        .head(in.head())
-        .targets(targets)
-        .r(in.integer("r", 8))
-        .alpha(in.number("lora_alpha", 8))
-        .dropout(in.number("lora_dropout", 0))
-        .rankPattern(in.integersByPath("rank_pattern").entries())
-        .alphaPattern(in.numbersByPath("alpha_pattern").entries())
-        .rslora(in.flag("use_rslora", false))
-        .init(LoraInitFields.read(in))
-        .variant(LoraVariantFields.read(in))
-        .bias(bias(in))
-        .loraBias(in.flag("lora_bias", false))
-        .tokens(tokens(in))
-        .layerReplication(replication(in))
-        .ensureWeightTying(in.flag("ensure_weight_tying", false))
-        .qaloraGroupSize(in.integer("qalora_group_size", 16))
-        .megatron(
-            new Megatron(in.json("megatron_config"), in.text("megatron_core", "megatron.core")))
-        .build();
+    var builder = LoraConfig.builder();
+    LoraConfig config =
+        new Violations()
+            .noting(() -> builder.head(in.head()))
+            .noting(
+                () ->
+                    builder.targets(
+                        in.targets().withParameters(in.textsOrNull("target_parameters"))))
+            .noting(() -> builder.r(in.integer("r", 8)))
+            .noting(() -> builder.alpha(in.number("lora_alpha", 8)))
+            .noting(() -> builder.dropout(in.number("lora_dropout", 0)))
+            .noting(() -> builder.rankPattern(in.integersByPath("rank_pattern").entries()))
+            .noting(() -> builder.alphaPattern(in.numbersByPath("alpha_pattern").entries()))
+            .noting(() -> builder.rslora(in.flag("use_rslora", false)))
+            .noting(() -> builder.init(LoraInitFields.read(in)))
+            .noting(() -> builder.variant(LoraVariantFields.read(in)))
+            .noting(() -> builder.bias(bias(in)))
+            .noting(() -> builder.loraBias(in.flag("lora_bias", false)))
+            .noting(() -> builder.tokens(tokens(in)))
+            .noting(() -> builder.layerReplication(replication(in)))
+            .noting(() -> builder.ensureWeightTying(in.flag("ensure_weight_tying", false)))
+            .noting(() -> builder.qaloraGroupSize(in.integer("qalora_group_size", 16)))
+            .noting(() -> builder.megatron(megatron(in)))
+            .made(builder::build);
+    String otherTask = LoraChecks.otherTask(config.variant(), config.head().taskType());
+    if (otherTask != null) {
+      in.warn(otherTask);
+    }
+    return config;
+  }
+
+  private static Megatron megatron(ConfigFields in) {
+    return new Megatron(in.json("megatron_config"), in.text("megatron_core", "megatron.core"));
   }
 
   @Override

@@ -218,13 +218,6 @@ public class LoraLinear extends Adapter {
     return bias == null ? null : times(ofOutputs(wide(bias)), scaling());
   }
 
-  @Override
-  public @Nullable String mergeRefusal() {
-    return bias != null && layer.bias() == null
-        ? "lora_bias can not be merged into a layer without a bias"
-        : null;
-  }
-
   /** The same numbers in float32 at least. */
   static Tensor widened(Tensor tensor) {
     return wide(tensor);

@@ -138,12 +138,9 @@ final class LoraSupport {
       throw quantised(path, codes, variant.field(), "leave it out, or load the model unquantised");
     }
     if (config.init() instanceof LoraInit.Loftq) {
-      throw quantised(
-          path,
-          codes,
-          "init_lora_weights loftq",
-          "it quantises a plain base itself; load the model unquantised, or fit the factors with"
-              + " Loftq.replaceWeights");
+      throw new IllegalStateException(
+          "%s is quantised as %s already but init_lora_weights loftq quantises a plain base itself; load the model unquantised, or fit the factors with Loftq.replaceWeights"
+              .formatted(path, codes.format()));
     }
     boolean starts =
         switch (config.init()) {

@@ -3,13 +3,15 @@ package espalier.adapters.lora;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
-import espalier.adapters.TaskType;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** The fields of which at most one may be set, each for a relative of LoRA. */
 final class LoraVariantFields {
+
+  /** Whether QALoRA refuses weights that are not quantised in groups; the reference never does. */
+  static final String STRICT = "qalora_strict";
 
   private LoraVariantFields() {}
 
@@ -19,17 +21,11 @@ final class LoraVariantFields {
       asked.add(new LoraVariant.Dora());
     }
     if (in.flag("use_qalora", false)) {
-      asked.add(new LoraVariant.Qalora(in.flag("qalora_strict", true)));
+      asked.add(new LoraVariant.Qalora(in.flag(STRICT, true)));
     }
     List<Integer> tokens = in.integersOrNull("alora_invocation_tokens");
     if (tokens != null && !tokens.isEmpty()) {
       asked.add(new LoraVariant.Alora(tokens));
-      String task = in.textOrNull("task_type");
-      if (!TaskType.CAUSAL_LM.name().equals(task)) {
-        in.warn(
-            "alora_invocation_tokens needs a causal language model but task_type is %s"
-                .formatted(task));
-      }
     }
     add(asked, in, "velora_config", LoraVariantFields::velora);
     add(asked, in, "monteclora_config", LoraVariantFields::monteclora);
@@ -106,8 +102,8 @@ final class LoraVariantFields {
         switch (variant) {
           case LoraVariant.Plain(), LoraVariant.Dora() -> null;
           case LoraVariant.Qalora(boolean strict) -> {
-            if (!strict) { // the reference has no such field
-              out.put("qalora_strict", false);
+            if (!strict) {
+              out.put(STRICT, false);
             }
             yield null;
           }

@@ -6,10 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.linalg_matrix_rank;
 import static org.bytedeco.pytorch.global.torch.linalg_svdvals;
 
-import espalier.adapters.Adapters;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -19,7 +18,6 @@ import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.List;
 import java.util.Map;
@@ -28,9 +26,8 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -40,18 +37,7 @@ class AbbaTest {
       AbbaConfig.defaults().withRanks(3, 2).withAlphas(4, 9).withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(5);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private Tensor leaf(long... shape) {
     return draw.normal(shape).to(ScalarType.Double).set_requires_grad(true);
@@ -174,7 +160,7 @@ class AbbaTest {
     var layer = new Linear(draw.normal(10, 8), null);
     AbbaLinear abba = trained(layer, SMALL);
     var broken = new Linear(layer.weight().clone().fill_(new Scalar(Double.NaN)), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", broken), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(broken);
     var saved = new java.util.HashMap<String, Tensor>();
     abba.state().forEach((name, t) -> saved.put("base_model.model.layer." + name, t));
 

@@ -51,6 +51,20 @@ class AdapterCatalogTest {
   }
 
   @ParameterizedTest
+  @ValueSource(strings = {"HIRA", "GRALORA", "SHIRA"})
+  void tying_is_told_to_have_no_effect_where_a_method_does_not_tie(String type) {
+    var read =
+        CATALOG.read(
+            json("{\"peft_type\": \"%s\", \"ensure_weight_tying\": true}".formatted(type)));
+
+    assertThat(read.warnings())
+        .containsExactly(
+            "ensure_weight_tying is not implemented for %s and has no effect; only LORA ties what it trains"
+                .formatted(type));
+    assertThat(CATALOG.write(read.config()).get("ensure_weight_tying").asBoolean()).isTrue();
+  }
+
+  @ParameterizedTest
   @MethodSource("formats")
   void unknown_fields_are_told_once_and_written_back(AdapterFormat<?> format) {
     ObjectNode file =

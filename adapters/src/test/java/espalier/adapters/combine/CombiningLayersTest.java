@@ -6,7 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.LayerKind;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -49,7 +48,7 @@ final class CombiningLayersTest {
   }
 
   private static Adapters two(Adaptable layer, LoraConfigBuilder config) {
-    Adapters adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    Adapters adapters = Tree.adapters(layer);
     adapters.add("one", config.build(), AttachOptions.seeded(1));
     adapters.add("two", config.build(), AttachOptions.seeded(2));
     return adapters;

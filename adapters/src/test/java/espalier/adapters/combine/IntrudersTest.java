@@ -54,7 +54,7 @@ final class IntrudersTest {
   }
 
   private static Adapters on(Adaptable layer, LoraConfigBuilder config) {
-    Adapters adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    Adapters adapters = Tree.adapters(layer);
     adapters.attach("default", config.build(), 3);
     return adapters;
   }

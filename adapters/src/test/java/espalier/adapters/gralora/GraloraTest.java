@@ -10,7 +10,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
-import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -21,7 +21,6 @@ import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.List;
 import java.util.Map;
@@ -29,9 +28,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -46,18 +44,7 @@ class GraloraTest {
           .withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private Linear linear() {
     return new Linear(draw.normal(24, 18), draw.normal(24));
@@ -68,7 +55,7 @@ class GraloraTest {
   }
 
   private static Adapters adapters(Linear layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static double gap(Tensor a, Tensor b) {

@@ -5,11 +5,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.linalg_matrix_rank;
 
-import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -20,7 +19,6 @@ import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.HashMap;
 import java.util.List;
@@ -28,9 +26,8 @@ import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -45,18 +42,7 @@ class HiraBlocksTest {
           .withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(6);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private Tensor leaf(long... shape) {
     return draw.normal(shape).to(ScalarType.Double).set_requires_grad(true);
@@ -179,7 +165,7 @@ class HiraBlocksTest {
   void it_merges_shares_a_batch_and_unmerges_bit_for_bit_in_half_precision() {
     for (ScalarType dtype : List.of(ScalarType.Float, ScalarType.BFloat16)) {
       var layer = new TransposedLinear(draw.normal(18, 24).to(dtype), null);
-      var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+      var adapters = Tree.adapters(layer);
       adapters.attach("blocks", BLOCKS, 1);
       adapters.add("plain", BLOCKS.withBlocks(1), AttachOptions.seeded(2));
       Tensor x = draw.normal(3, 4, 18).to(dtype);
@@ -205,7 +191,7 @@ class HiraBlocksTest {
   @Test
   void the_file_decides_the_rank_as_long_as_the_grid_fits() {
     var layer = new Linear(draw.normal(24, 18), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     var saved = new HashMap<String, Tensor>();
     saved.put("base_model.model.layer.hira_A", draw.normal(3, 6, 9));
     saved.put("base_model.model.layer.hira_B", draw.normal(3, 9, 8));

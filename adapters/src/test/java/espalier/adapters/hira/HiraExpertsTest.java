@@ -9,13 +9,13 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
-import espalier.nn.Scope;
 import java.util.HashMap;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -23,9 +23,8 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.json.JsonMapper;
@@ -39,18 +38,7 @@ class HiraExpertsTest {
           .withTargets(Targets.named().withParameters(List.of("m.w")));
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private ExpertWeight layer(boolean transposed) {
     return new ExpertWeight(transposed ? draw.normal(3, 5, 6) : draw.normal(3, 6, 5), transposed);

@@ -8,6 +8,7 @@ import static org.bytedeco.pytorch.global.torch.dropout;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.nn.Adaptable;
@@ -18,7 +19,6 @@ import espalier.nn.Init;
 import espalier.nn.LayerNorm;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
@@ -28,9 +28,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -41,18 +40,7 @@ class HiraLayersTest {
   private static final HiraConfig UNSET = CONFIG.withR(2).withInit(HiraInit.UNSET);
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static Convolution.Geometry geometry(int dimensions, int padding, String mode) {
     var one = new long[dimensions];
@@ -216,7 +204,7 @@ class HiraLayersTest {
   @Test
   void two_adapters_drop_inputs_by_a_draw_each_and_none_in_evaluation() {
     var layer = new Linear(draw.normal(6, 8), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     HiraConfig config = UNSET.withDropout(0.5).withTargets(Targets.named("layer"));
     adapters.attach("one", config, 1);
     adapters.add("two", config, AttachOptions.seeded(2));

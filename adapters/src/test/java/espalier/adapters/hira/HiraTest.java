@@ -5,10 +5,9 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.linalg_matrix_rank;
 
-import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.StateMismatchException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -19,7 +18,6 @@ import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
 import espalier.nn.RmsNorm;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.HashMap;
 import java.util.List;
@@ -28,27 +26,15 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class HiraTest {
 
   private static final HiraConfig UNSET = HiraConfig.defaults().withR(2).withInit(HiraInit.UNSET);
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static double gap(Tensor a, Tensor b) {
     return a.sub(b).abs().max().item_double();
@@ -117,7 +103,7 @@ class HiraTest {
   @Test
   void a_second_adapter_is_merged_onto_the_original_weight() {
     var layer = new Linear(draw.normal(6, 8), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     HiraConfig config = UNSET.withTargets(Targets.named("layer"));
     adapters.attach("one", config, 1);
     adapters.add("two", config, AttachOptions.seeded(2));
@@ -190,7 +176,7 @@ class HiraTest {
   @Test
   void on_loading_the_shapes_in_the_file_decide_the_rank() {
     var layer = new Linear(draw.normal(6, 8), null);
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     var saved = new HashMap<String, Tensor>();
     saved.put("base_model.model.layer.hira_A", draw.normal(5, 8));
     saved.put("base_model.model.layer.hira_B", draw.normal(6, 5));

@@ -8,6 +8,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.MergeOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -20,7 +21,6 @@ import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Linear;
 import espalier.nn.Nf4Weight;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -29,9 +29,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 /** HiRA merged without a copy of the base, which division brings back. */
 class MergeWithoutBackupTest {
@@ -40,18 +39,7 @@ class MergeWithoutBackupTest {
   private static final HiraConfig UNSET = HiraConfig.defaults().withR(2).withInit(HiraInit.UNSET);
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private Tensor normal(long... shape) {
     return draw.normal(shape).to(ScalarType.Double);

@@ -4,7 +4,6 @@ import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import espalier.adapters.Adapters;
-import espalier.adapters.ModelFacts;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.nn.Adapter;
@@ -42,7 +41,7 @@ class ServedWeightTest {
   }
 
   private Adapters attached() {
-    Adapters all = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    Adapters all = Tree.adapters(layer);
     HiraConfig config = HiraConfig.defaults().withR(2).withInit(HiraInit.UNSET);
     all.attach("one", config.withTargets(Targets.named("layer")), 1);
     return all;

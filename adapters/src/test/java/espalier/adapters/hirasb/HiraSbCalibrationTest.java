@@ -7,6 +7,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.InitSource;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -14,12 +15,12 @@ import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.CalibrationOptions;
 import espalier.adapters.calibration.Prepared;
 import espalier.adapters.calibration.Ranks;
+import espalier.adapters.calibration.TwoLayers;
 import espalier.adapters.hira.HiraConfig;
 import espalier.adapters.hira.HiraInit;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
@@ -30,9 +31,8 @@ import java.util.concurrent.Future;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class HiraSbCalibrationTest {
 
@@ -40,49 +40,11 @@ class HiraSbCalibrationTest {
       HiraSbConfig.defaults().withR(2).withTargets(Targets.named("below", "above"));
   private static final ModelFacts FACTS = ModelFacts.of("llama");
 
-  private Scope scope = Scope.open();
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
-
-  /** Two layers, and batches of 3, 5 and 2 tokens with their summed loss. */
-  private static final class Net {
-    final Linear below = new Linear(new Tree.Draw(1).normal(5, 4), new Tree.Draw(2).normal(5));
-    final Linear above = new Linear(new Tree.Draw(3).normal(3, 5), null);
-    final Tree tree = Tree.empty().with("below", below).with("above", above);
-    final List<Tensor> batches =
-        List.of(
-            new Tree.Draw(4).normal(3, 4),
-            new Tree.Draw(5).normal(5, 4),
-            new Tree.Draw(6).normal(2, 4));
-    int runs;
-
-    Tensor loss(Tensor x) {
-      return above.forward(below.forward(x).tanh()).square().sum();
-    }
-
-    long backward(List<Tensor> some) {
-      runs++;
-      long tokens = 0;
-      for (Tensor x : some) {
-        try (var _ = Scope.graph()) {
-          loss(x).backward();
-        }
-        tokens += x.size(0);
-      }
-      return tokens;
-    }
-
-    long backward() {
-      return backward(batches);
+  private static final class Net extends TwoLayers {
+    Net() {
+      super(4, 5, 3);
     }
 
     Prepared calibrated(HiraSbConfig config) {
@@ -105,13 +67,7 @@ class HiraSbCalibrationTest {
   void the_bases_are_those_of_the_gradient_averaged_over_the_tokens_of_all_batches() {
     var net = new Net();
     Linear layer = net.below;
-    layer.storedWeight().set_requires_grad(true);
-    try (var _ = Scope.graph()) {
-      net.batches.forEach(x -> net.loss(x).backward());
-    }
-    Tensor mean = new Tensor(layer.storedWeight().grad()).div(new Scalar(10.0));
-    layer.storedWeight().mutable_grad().reset();
-    layer.storedWeight().set_requires_grad(false);
+    Tensor mean = net.dense(layer).div(new Scalar(10.0));
     HiraSbConfig config =
         CONFIG.withStart(s -> s.withUpdateTarget(UpdateTarget.GRADIENT).withMatchStep(0.1));
 

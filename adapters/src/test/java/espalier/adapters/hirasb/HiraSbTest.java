@@ -14,6 +14,7 @@ import espalier.adapters.InitSource;
 import espalier.adapters.LayerKind;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -28,16 +29,14 @@ import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -48,18 +47,7 @@ class HiraSbTest {
       HiraSbConfig.defaults().withR(2).withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(31);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private Tensor wide(long... shape) {
     return draw.normal(shape).to(ScalarType.Double);
@@ -97,7 +85,7 @@ class HiraSbTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static AttachOptions with(Tensor gradient) {

@@ -7,12 +7,12 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TokenIds;
 import java.util.ArrayList;
 import java.util.List;
@@ -21,27 +21,15 @@ import java.util.logging.LogRecord;
 import java.util.logging.Logger;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class AloraTest {
 
   private final Tree.Draw draw = new Tree.Draw(6);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder waiting(Integer... tokens) {
     return builder().variant(new LoraVariant.Alora(List.of(tokens)));
@@ -233,7 +221,7 @@ class AloraTest {
   void merging_is_refused_and_leaves_the_weight() {
     Linear layer = layer();
     Tensor before = layer.weight().clone();
-    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    var adapters = Tree.adapters(layer);
     adapters.attach("one", waiting(5).build(), 1);
 
     assertThatThrownBy(() -> adapters.merge(false))

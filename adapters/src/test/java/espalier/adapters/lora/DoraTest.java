@@ -9,7 +9,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.LayerKind;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.nn.Adaptable;
@@ -18,7 +18,6 @@ import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -29,26 +28,14 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 class DoraTest {
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder config() {
     return LoraConfig.builder()
@@ -59,7 +46,7 @@ class DoraTest {
   }
 
   private static Adapters on(Adaptable layer) {
-    return Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    return Tree.adapters(layer);
   }
 
   private static Adapter adapter(Adapters adapters, String name) {

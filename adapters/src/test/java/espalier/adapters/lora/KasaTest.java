@@ -12,42 +12,28 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
-import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class KasaTest {
 
   private final Tree.Draw draw = new Tree.Draw(6);
   private final Linear layer = new Linear(draw.normal(8, 12), draw.normal(8));
-  private final Adapters adapters =
-      Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+  private final Adapters adapters = Tree.adapters(layer);
   private final Tensor x = draw.normal(5, 12);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder config() {
     return LoraConfig.builder()
@@ -118,7 +104,7 @@ class KasaTest {
     var pristine = new Linear(layer.weight().clone(), there(layer.bias()).clone());
     adapters.attach("one", config().build(), 1);
     filled("one");
-    var other = Adapters.of(Tree.empty().with("layer", pristine), ModelFacts.of("llama"));
+    var other = Tree.adapters(pristine);
 
     other.load("one", config().build(), adapters.state("one"), LoadOptions.defaults());
 
@@ -180,7 +166,7 @@ class KasaTest {
   @Test
   void the_base_keeps_its_dtype() {
     var half = new Linear(draw.normal(8, 12).to(ScalarType.BFloat16), null);
-    var all = Adapters.of(Tree.empty().with("layer", half), ModelFacts.of("llama"));
+    var all = Tree.adapters(half);
 
     all.attach("one", config().build(), 1);
 

@@ -8,16 +8,22 @@ import espalier.adapters.Adapters;
 import espalier.adapters.TargetException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.Svd;
 import espalier.nn.Adaptable;
+import espalier.nn.Convolution;
+import espalier.nn.Embedding;
 import espalier.nn.Nf4;
 import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class LoftqTest {
 
@@ -120,5 +126,27 @@ class LoftqTest {
     assertThatThrownBy(() -> Loftq.replaceWeights(adapters, "one", this::original, _ -> true))
         .isInstanceOf(TargetException.class)
         .hasMessageStartingWith("no linear layer of one differs from the original weights");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"embedding", "convolution"})
+  void the_start_of_that_name_exists_for_linear_layers_only(String kind) {
+    Adaptable layer =
+        kind.equals("embedding")
+            ? new Embedding(torch.ones(5, 4))
+            : new Convolution(torch.ones(4, 3, 3), null, Convolution.Geometry.plain(1));
+    try (var other = Tree.empty().with("layer", layer)) {
+      var on = Adapters.of(other, Tree.facts());
+      var config =
+          LoraConfig.builder()
+              .init(new LoraInit.Loftq(4, 1))
+              .targets(Targets.named("layer"))
+              .build();
+
+      assertThatThrownBy(() -> on.attach("one", config, 1))
+          .isInstanceOf(UnsupportedAdapterException.class)
+          .hasMessageContaining("for which init_lora_weights loftq does not exist");
+      assertThat(on.names()).isEmpty();
+    }
   }
 }

@@ -5,8 +5,10 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import espalier.adapters.ConfigException;
+import espalier.adapters.ConfigHead;
 import espalier.adapters.OneOrMany;
 import espalier.adapters.Targets;
+import espalier.adapters.TaskType;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -138,6 +140,19 @@ class LoraConfigTest {
             "r is -2 but a rank is 1 or more; 8 is the default",
             "lora_dropout is 2.0 but must lie in [0, 1]; 0 turns it off",
             "qalora_group_size is 0 but a group has 1 input or more; 16 is the default");
+  }
+
+  @Test
+  void a_call_of_no_tokens_is_none_and_one_without_a_language_model_is_told_of() {
+    LoraConfigBuilder calling = builder().variant(new LoraVariant.Alora(List.of(5)));
+
+    assertThat(builder().variant(new LoraVariant.Alora(List.of())).build().variant())
+        .isEqualTo(new LoraVariant.Plain());
+    assertThat(calling.build().warnings(Map.of()))
+        .containsExactly(
+            "alora_invocation_tokens needs a causal language model but task_type is null");
+    assertThat(calling.head(ConfigHead.of(TaskType.CAUSAL_LM)).build().warnings(Map.of()))
+        .isEmpty();
   }
 
   @Test

@@ -2,6 +2,7 @@ package espalier.adapters.lora;
 
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
+import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
@@ -223,6 +224,34 @@ class LoraFormatTest {
     assertThat(readAll(", \"alora_invocation_tokens\": [5], \"task_type\": \"SEQ_CLS\"").warnings())
         .containsExactly(
             "alora_invocation_tokens needs a causal language model but task_type is SEQ_CLS");
+  }
+
+  @Test
+  void all_that_is_wrong_in_a_file_is_told_at_once() {
+    ConfigException e =
+        catchThrowableOfType(
+            ConfigException.class,
+            () ->
+                read(
+                    """
+                    , "r": 0, "lora_alpha": "much", "lora_dropout": 3, "bias": "some",
+                      "init_lora_weights": "magic", "use_dora": true, "kasa_config": {},
+                      "task_type": "POETRY", "target_modules": ".*", "layers_to_transform": 1
+                    """));
+
+    assertThat(e.violations())
+        .containsExactly(
+            "task_type is POETRY but one of [SEQ_CLS, SEQ_2_SEQ_LM, CAUSAL_LM, TOKEN_CLS,"
+                + " QUESTION_ANS, FEATURE_EXTRACTION] is expected",
+            "layers_to_transform needs target_modules as a list of names, not \".*\"; put the"
+                + " layers into the regular expression, or name the modules",
+            "lora_alpha is \"much\" but a number is expected",
+            "init_lora_weights is magic but true, false, gaussian, orthogonal, pissa,"
+                + " pissa_niter_N, olora, corda, eva, loftq, lora_ga and mica are known",
+            "use_dora and kasa_config exclude each other; choose one",
+            "bias is some but none, all and lora_only are known",
+            "r is 0 but a rank is 1 or more; 8 is the default",
+            "lora_dropout is 3.0 but must lie in [0, 1]; 0 turns it off");
   }
 
   @Test

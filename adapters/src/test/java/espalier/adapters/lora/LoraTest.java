@@ -10,6 +10,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ExpertKeys;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -22,7 +23,6 @@ import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RmsNorm;
 import espalier.nn.Rows;
-import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -30,26 +30,15 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class LoraTest {
 
   private final Tree.Draw draw = new Tree.Draw(6);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static LoraConfigBuilder unset() {
     return LoraConfig.builder().r(2).alpha(3).init(new LoraInit.Unset());
@@ -130,6 +119,48 @@ class LoraTest {
   }
 
   @Test
+  void dropout_drops_its_part_of_the_inputs_and_scales_up_the_rest() {
+    int width = 64;
+    double p = 0.3;
+    var layer = new Linear(torch.zeros(width, width), null);
+    var lora = unset().r(width).alpha(width).dropout(p).build().create(layer, "l", Init.shared(1));
+    Tensor identity = torch.eye(width);
+    lora.load(Map.of("lora_A.weight", identity, "lora_B.weight", identity));
+    Tensor x = torch.ones(500, width);
+
+    lora.train(true);
+    Tensor dropped = lora.first(x); // what the branch sees of x
+    lora.train(false);
+    Tensor whole = lora.first(x);
+
+    double kept = dropped.count_nonzero().item_long() / (double) dropped.numel();
+    // five standard deviations of 32000 draws
+    assertThat(kept).isCloseTo(1 - p, within(5 * Math.sqrt(p * (1 - p) / dropped.numel())));
+    assertThat(dropped.max().item_double()).isCloseTo(1 / (1 - p), within(1e-5));
+    Tensor scaled = dropped.gt(new Scalar(0)).to(ScalarType.Float).mul(new Scalar(1 / (1 - p)));
+    assertThat(gap(dropped, scaled)).isLessThan(1e-5);
+    assertThat(whole.equal(x)).isTrue();
+  }
+
+  @Test
+  void on_an_embedding_dropout_does_nothing_and_is_told_of() {
+    var embedding = new Embedding(draw.normal(9, 8));
+    var adapters = Adapters.of(Tree.empty().with("e", embedding), ModelFacts.of("llama"));
+
+    var attached =
+        adapters.attach("one", unset().dropout(1).targets(Targets.named("e")).build(), 1);
+
+    Tensor ids = Tensor.create(new long[] {1, 5}, 1, 2);
+    embedding.train(true);
+    Tensor training = embedding.forward(ids);
+    embedding.train(false);
+    assertThat(training.equal(embedding.forward(ids))).isTrue();
+    assertThat(gap(training, embedding.base(ids))).isGreaterThan(0.01);
+    assertThat(attached.warnings())
+        .containsExactly("e: lora_dropout has no effect on an embedding");
+  }
+
+  @Test
   void a_bias_on_b_is_scaled_merged_and_unmerged() {
     var layer = new Linear(draw.normal(6, 8), draw.normal(6));
     var adapters = Adapters.of(Tree.empty().with("l", layer), ModelFacts.of("llama"));
@@ -158,8 +189,11 @@ class LoraTest {
         .contains(
             "l: lora_bias is set but the layer has no bias, so the adapter can not be merged");
     assertThatThrownBy(() -> adapters.merge(false))
-        .isInstanceOf(UnsupportedAdapterException.class)
-        .hasMessage("default at l: lora_bias can not be merged into a layer without a bias");
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage(
+            "default at l: lora_bias can not be merged into a layer without a bias; keep the"
+                + " adapter beside the base, or train without lora_bias");
+    assertThat(adapters.merged()).isEmpty();
   }
 
   @Test

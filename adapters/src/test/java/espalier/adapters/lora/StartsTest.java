@@ -13,6 +13,7 @@ import espalier.adapters.InitSource;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.SaveStart;
 import espalier.adapters.Targets;
@@ -23,7 +24,6 @@ import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -33,9 +33,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -45,18 +44,7 @@ class StartsTest {
   private static final LoraInit LOFTQ = new LoraInit.Loftq(4, 2);
 
   private final Tree.Draw draw = new Tree.Draw(9);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   static Stream<LoraInit> takenOut() {
     return Stream.of(new LoraInit.Pissa(), new LoraInit.FastPissa(3), new LoraInit.Olora());

@@ -15,6 +15,7 @@ import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.CalibrationOptions;
 import espalier.adapters.calibration.Prepared;
+import espalier.adapters.calibration.TwoLayers;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
@@ -53,44 +54,9 @@ class ShiraCalibrationTest {
     scope.close();
   }
 
-  /** Two layers, and batches of 3, 5 and 2 tokens with their summed loss. */
-  private static final class Net {
-    final Linear below = new Linear(new Tree.Draw(1).normal(7, 6), new Tree.Draw(2).normal(7));
-    final Linear above = new Linear(new Tree.Draw(3).normal(5, 7), null);
-    final Tree tree = Tree.empty().with("below", below).with("above", above);
-    final List<Tensor> batches =
-        List.of(
-            new Tree.Draw(4).normal(3, 6),
-            new Tree.Draw(5).normal(5, 6),
-            new Tree.Draw(6).normal(2, 6));
-    int runs;
-
-    Tensor loss(Tensor x) {
-      return above.forward(below.forward(x).tanh()).square().sum();
-    }
-
-    long backward() {
-      runs++;
-      long tokens = 0;
-      for (Tensor x : batches) {
-        try (var _ = Scope.graph()) {
-          loss(x).backward();
-        }
-        tokens += x.size(0);
-      }
-      return tokens;
-    }
-
-    /** The gradient of a layer's own weight, summed over the batches. */
-    Tensor dense(Linear layer) {
-      layer.storedWeight().set_requires_grad(true);
-      try (var _ = Scope.graph()) {
-        batches.forEach(x -> loss(x).backward());
-      }
-      Tensor gradient = new Tensor(layer.storedWeight().grad()).clone();
-      layer.storedWeight().mutable_grad().reset();
-      layer.storedWeight().set_requires_grad(false);
-      return gradient;
+  private static final class Net extends TwoLayers {
+    Net() {
+      super(6, 7, 5);
     }
 
     Prepared calibrated(ShiraConfig config, CalibrationOptions options) {

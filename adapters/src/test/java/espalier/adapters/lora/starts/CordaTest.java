@@ -8,6 +8,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.InitSource;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -18,7 +19,6 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraLinear;
 import espalier.nn.Embedding;
-import espalier.nn.Scope;
 import java.util.Map;
 import java.util.Objects;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -26,9 +26,8 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -38,17 +37,7 @@ class CordaTest {
 
   private final Tree.Draw draw = new Tree.Draw(9);
   private final Tensor x = draw.normal(2, 30, 8);
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private static LoraConfig config(int r, boolean knowledge) {
     return config(r, new LoraInit.Corda(null, null, knowledge, false, false, true));

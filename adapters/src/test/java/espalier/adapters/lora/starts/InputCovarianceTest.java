@@ -2,29 +2,18 @@ package espalier.adapters.lora.starts;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import espalier.adapters.NativeScope;
 import espalier.adapters.Tree;
-import espalier.nn.Scope;
 import java.util.List;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class InputCovarianceTest {
 
   private final Tree.Draw draw = new Tree.Draw(3);
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private static Tensor product(Tensor x) {
     Tensor scaled = x.div(x.max().abs());

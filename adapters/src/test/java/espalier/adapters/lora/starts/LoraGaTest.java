@@ -10,6 +10,7 @@ import espalier.adapters.Attached;
 import espalier.adapters.ConfigException;
 import espalier.adapters.InitSource;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.TargetException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -30,9 +31,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -43,17 +43,7 @@ class LoraGaTest {
 
   private final Tree.Draw draw = new Tree.Draw(2);
   private final Tensor x = draw.normal(5, 7, 8);
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private static LoraConfig config(Direction direction, Scale scale) {
     return LoraConfig.builder()
