@@ -6,6 +6,7 @@ import espalier.adapters.LoadOptions;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.AtomicFiles;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.pretrained.PretrainedModel;
@@ -122,7 +123,9 @@ public final class TrainingRun implements AutoCloseable {
   private static TrainingRun opened(
       Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
     // The adapter's fields and the data first: they are quick to read, and most mistakes are there.
-    if (recipe.from() == null) {
+    AdapterSource named = recipe.from();
+    Path from = named == null ? null : named.resolve(progress);
+    if (from == null) {
       AdapterCatalog.Read _ = RecipeAdapter.read(recipe.adapter());
     }
     var data = recipe.data();
@@ -157,7 +160,7 @@ public final class TrainingRun implements AutoCloseable {
       if (ranks != null) {
         RecipeRanks.split(model.model(), recipe, ranks);
       }
-      attach(recipe, model, train.examples(), listener, progress, ranks);
+      attach(recipe, from, model, train.examples(), listener, progress, ranks);
       return new TrainingRun(recipe, model, listener, train, evaluation, ranks);
     } catch (RuntimeException e) {
       model.close();
@@ -191,15 +194,15 @@ public final class TrainingRun implements AutoCloseable {
 
   private static void attach(
       Recipe recipe,
+      @Nullable Path from,
       PretrainedModel model,
       List<Example> examples,
       RunListener listener,
       Consumer<String> progress,
       @Nullable Collective ranks) {
-    String from = recipe.from();
     if (from != null) {
       model
-          .loadAdapter(ADAPTER, Path.of(from), LoadOptions.defaults().withTrainable(true))
+          .loadAdapter(ADAPTER, from, LoadOptions.defaults().withTrainable(true))
           .warnings()
           .forEach(listener::message);
       return;
@@ -207,7 +210,7 @@ public final class TrainingRun implements AutoCloseable {
     AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());
     read.warnings().forEach(listener::message);
     RecipeRanks.requireWithoutData(read.config(), recipe, ranks);
-    try (var avoided = AvoidedEntries.of(read.config(), model)) {
+    try (var avoided = AvoidedEntries.of(read.config(), model, progress)) {
       AdapterConfig config = avoided.config(read.config());
       Attached attached =
           DataStart.needed(config)

@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterSource;
+import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -58,7 +60,8 @@ class RecipeKeysTest {
     assertThatThrownBy(() -> recipe("adapter={from: 3}"))
         .isInstanceOf(RecipeException.class)
         .hasMessageContaining("adapter.from is 3 but the folder of an adapter is expected");
-    assertThat(recipe("adapter={from: first}").from()).isEqualTo("first");
+    assertThat(recipe("adapter={from: first}").from())
+        .isEqualTo(new AdapterSource.Folder(Path.of("first")));
   }
 
   @Test
