@@ -27,7 +27,8 @@ class HubAdapterCommandsTest {
     public static void main(String[] lines) {
       for (String line : lines) {
         CommandRun run = CommandRun.of(line.split(" "));
-        System.out.println(line + " -> " + run.exitCode() + " " + run.err().strip().replace("\n", " / "));
+        System.out.println(
+            line + " -> " + run.exitCode() + " " + run.err().strip().replace("\n", " / "));
       }
     }
   }

@@ -72,6 +72,12 @@ public record Recipe(
     return new Recipe(source, dtype, quantize, adapter, data, training, output);
   }
 
+  /** A copy whose examples are of another length at most. */
+  Recipe withMaxLength(int length) {
+    return new Recipe(
+        model, dtype, quantize, adapter, data.withMaxLength(length), training, output);
+  }
+
   /** This recipe as YAML, with all that it left out filled in, as a run's folder keeps it. */
   public String resolved() {
     return ResolvedRecipe.yaml(this);

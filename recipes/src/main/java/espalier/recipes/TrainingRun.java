@@ -116,12 +116,27 @@ public final class TrainingRun implements AutoCloseable {
       Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
     RecipeRanks.require(recipe, ranks);
     return RecipeRanks.leads(ranks)
-        ? opened(recipe, listener, progress, ranks)
-        : opened(recipe, RecipeRanks.heard(listener, ranks), _ -> {}, ranks);
+        ? opened(recipe, recipe.data().maxLength() == 0, listener, progress, ranks)
+        : opened(
+            recipe,
+            recipe.data().maxLength() == 0,
+            RecipeRanks.heard(listener, ranks),
+            _ -> {},
+            ranks);
+  }
+
+  /** The same for a recipe whose max_length no user gave, and which may be less therefore. */
+  static TrainingRun openFitting(Recipe recipe, RunListener listener, Consumer<String> progress) {
+    return opened(recipe, true, listener, progress, null);
   }
 
   private static TrainingRun opened(
-      Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
+      Recipe asked,
+      boolean fitting,
+      RunListener listener,
+      Consumer<String> progress,
+      @Nullable Collective ranks) {
+    Recipe recipe = asked;
     // The adapter's fields and the data first: they are quick to read, and most mistakes are there.
     AdapterSource named = recipe.from();
     Path from = named == null ? null : named.resolve(progress);
@@ -150,7 +165,8 @@ public final class TrainingRun implements AutoCloseable {
           data.overlong() == DataSection.Overlong.ERROR
               ? OverlongPolicy.ERROR
               : OverlongPolicy.TRUNCATE;
-      int longest = longest(data.maxLength(), model);
+      int longest = longest(data.maxLength(), fitting, model, listener);
+      recipe = recipe.withMaxLength(longest);
       Encoded train = Examples.encode(rows, encoder, longest, policy);
       train.warnings().forEach(listener::message);
       List<Example> evaluation =
@@ -168,9 +184,17 @@ public final class TrainingRun implements AutoCloseable {
     }
   }
 
-  private static int longest(int asked, PretrainedModel model) {
+  private static int longest(
+      int given, boolean fitting, PretrainedModel model, RunListener listener) {
     int limit = model.model().config().maxPositions();
+    int asked = given == 0 ? DataSection.USUAL_LENGTH : given;
     if (limit > 0 && asked > limit) {
+      if (fitting) {
+        listener.message(
+            "max_length is %d, since the model reads no more tokens than that; %d is usual here"
+                .formatted(limit, asked));
+        return limit;
+      }
       throw new RecipeException(
           "data.max_length is %d but the model reads %d tokens at most; lower max_length"
               .formatted(asked, limit));
@@ -239,6 +263,11 @@ public final class TrainingRun implements AutoCloseable {
             padId(model),
             DataStart.examples(config, recipe));
     return DataStart.attach(model, config, recipe, data, progress, listener::message);
+  }
+
+  /** The recipe with a length that fits the model. */
+  Recipe recipe() {
+    return recipe;
   }
 
   /** The model with its adapter. */

@@ -78,4 +78,13 @@ class RecipeKeysTest {
     assertThat(RecipeSchema.json().at("/properties/training/properties/schedule/enum").values())
         .hasSize(8);
   }
+
+  @Test
+  void a_length_that_nobody_gave_is_found_when_the_model_is_there() {
+    assertThat(recipe("adapter={peft_type: LORA}").data().maxLength()).isZero();
+    assertThat(recipe("data.max_length=64").data().maxLength()).isEqualTo(64);
+    assertThatThrownBy(() -> recipe("data.max_length=-1"))
+        .isInstanceOf(RecipeException.class)
+        .hasMessage("data.max_length is -1 but must be 1 or more; leave it out for the usual 1024");
+  }
 }
