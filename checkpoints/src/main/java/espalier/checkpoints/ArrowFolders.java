@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.function.Consumer;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -49,6 +50,25 @@ public final class ArrowFolders {
     } finally {
       open.forEach(TensorFile::close);
     }
+  }
+
+  /**
+   * The same over adapters by the names that a user gave: folders, {@code hub:} or {@code pip:}.
+   *
+   * @param progress told, line by line, what is fetched
+   * @see AdapterSource
+   */
+  public static Arrow createNamed(
+      Adapters adapters,
+      List<String> tasks,
+      List<String> generals,
+      LoraVariant.Arrow settings,
+      Consumer<String> progress) {
+    return create(adapters, found(tasks, progress), found(generals, progress), settings);
+  }
+
+  private static List<Path> found(List<String> names, Consumer<String> progress) {
+    return names.stream().map(name -> AdapterSource.parse(name).resolve(progress)).toList();
   }
 
   private static Arrow.Expert expert(Adapters adapters, Path folder, List<TensorFile> open) {

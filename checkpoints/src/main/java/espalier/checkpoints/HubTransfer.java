@@ -264,7 +264,7 @@ final class HubTransfer {
     private final transient IOException failure;
 
     NetworkTrouble(IOException failure) {
-      super(HubModel.sentence(failure), failure);
+      super(HubSnapshot.sentence(failure), failure);
       this.failure = failure;
     }
 

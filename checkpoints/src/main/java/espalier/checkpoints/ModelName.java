@@ -24,7 +24,7 @@ final class ModelName {
     if (name.startsWith("pip:")) {
       return pip(name.substring("pip:".length()));
     }
-    refuseOtherScheme(name);
+    refuseOtherScheme(name, "the hub's models are hub:org/name[@revision]");
     Path path;
     try {
       path = Path.of(name);
@@ -58,16 +58,20 @@ final class ModelName {
     return new ModelSource.Pip(rest.substring(0, slash), rest.substring(slash + 1));
   }
 
-  private static void refuseOtherScheme(String name) {
+  /**
+   * Refuses addresses and prefixes that are none of ours.
+   *
+   * @param ofHub what names of the hub look like
+   */
+  static void refuseOtherScheme(String name, String ofHub) {
     var scheme = SCHEME.matcher(name); // of two letters and more, so C:\models stays a path
     if (!scheme.matches()) {
       return;
     }
     String hint =
         switch (scheme.group(1).toLowerCase(Locale.ROOT)) {
-          case "hf", "huggingface" -> "the hub's models are hub:org/name[@revision]";
-          case "http", "https" ->
-              "addresses are not read; name a model of the hub hub:org/name, or download the file";
+          case "hf", "huggingface" -> ofHub;
+          case "http", "https" -> "addresses are not read; " + ofHub + ", or download the file";
           case "file" -> "write the path alone";
           default -> "known are hub: and pip:; write ./ before a folder of that name";
         };

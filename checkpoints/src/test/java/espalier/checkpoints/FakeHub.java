@@ -87,7 +87,7 @@ final class FakeHub implements AutoCloseable {
     return "http://127.0.0.1:" + hub.getAddress().getPort();
   }
 
-  HubSettings settings(Path home, String... more) {
+  Map<String, String> environment(Path home, String... more) {
     var environment = new HashMap<String, String>();
     environment.put("HF_HOME", home.toString());
     environment.put("HF_ENDPOINT", endpoint());
@@ -95,7 +95,12 @@ final class FakeHub implements AutoCloseable {
     for (int i = 0; i < more.length; i += 2) {
       environment.put(more[i], more[i + 1]);
     }
-    return HubSettings.of(environment).withTimes(Duration.ofSeconds(20), Duration.ofMillis(1));
+    return environment;
+  }
+
+  HubSettings settings(Path home, String... more) {
+    return HubSettings.of(environment(home, more))
+        .withTimes(Duration.ofSeconds(20), Duration.ofMillis(1));
   }
 
   long count(String line) {

@@ -19,6 +19,7 @@ import java.util.Random;
 import java.util.concurrent.Callable;
 import java.util.concurrent.Executors;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -59,8 +60,13 @@ class HubModelTest {
     hub.close();
   }
 
-  private HubModel model(String... environment) {
-    return new HubModel(hub.settings(home, environment), "org/name", "main");
+  private HubSnapshot model(String... environment) {
+    return model(hub.settings(home, environment), null);
+  }
+
+  private static HubSnapshot model(HubSettings settings, @Nullable String revision) {
+    return new HubSnapshot(
+        settings, "org/name", revision, "hub:org/name", new HubModel("hub:org/name"));
   }
 
   private Path fetch(String... environment) {
@@ -248,7 +254,7 @@ class HubModelTest {
     hub.stalls = true;
     var impatient = hub.settings(home).withTimes(Duration.ofMillis(500), Duration.ofMillis(1));
 
-    Path snapshot = new HubModel(impatient, "org/name", "main").fetch(progress::add);
+    Path snapshot = model(impatient, null).fetch(progress::add);
 
     assertThat(snapshot.resolve("model.safetensors")).hasBinaryContent(weights());
     assertThat(progress).anyMatch(line -> line.contains("no byte came for"));
@@ -386,7 +392,7 @@ class HubModelTest {
 
   @Test
   void a_commit_that_is_whole_in_the_cache_needs_no_hub() {
-    var commit = new HubModel(hub.settings(home), "org/name", FakeHub.COMMIT);
+    var commit = model(hub.settings(home), FakeHub.COMMIT);
     Path snapshot = commit.fetch(progress::add);
     hub.requests.clear();
 
@@ -397,7 +403,7 @@ class HubModelTest {
 
   @Test
   void a_branch_with_a_slash_is_asked_for_and_remembered_as_one() {
-    new HubModel(hub.settings(home), "org/name", "refs/pr/1").fetch(progress::add);
+    model(hub.settings(home), "refs/pr/1").fetch(progress::add);
 
     assertThat(hub.requests.getFirst().path())
         .isEqualTo("/api/models/org/name/revision/refs%2Fpr%2F1");

@@ -48,7 +48,7 @@ class ModelSourceTest {
           """
           `` | the model's name is empty; write a folder, FILE.gguf, hub:org/name or pip:package==version/path
           hf:org/name | 'hf:org/name' begins with hf: but the hub's models are hub:org/name[@revision]
-          https://x/y | 'https://x/y' begins with https: but addresses are not read; name a model of the hub hub:org/name, or download the file
+          https://x/y | 'https://x/y' begins with https: but addresses are not read; the hub's models are hub:org/name[@revision], or download the file
           file:/x | 'file:/x' begins with file: but write the path alone
           s3://x | 's3://x' begins with s3: but known are hub: and pip:; write ./ before a folder of that name
           hub:a/b/c | 'a/b/c' is not the name of a repository; write hub:org/name, such as hub:HuggingFaceTB/SmolLM2-135M-Instruct

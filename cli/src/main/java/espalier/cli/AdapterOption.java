@@ -2,6 +2,7 @@ package espalier.cli;
 
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.nio.file.Path;
 import picocli.CommandLine.Option;
@@ -15,17 +16,23 @@ final class AdapterOption {
   @Option(
       names = {"-a", "--adapter"},
       required = true,
-      paramLabel = "DIR",
-      description = "The adapter's folder")
-  private Path folder = Path.of("");
+      converter = AdapterSourceConverter.class,
+      paramLabel = "ADAPTER",
+      description = "The adapter's folder, or hub:org/name[/sub/folder][@revision]")
+  private AdapterSource source = new AdapterSource.Folder(Path.of(""));
 
-  /** Reads its config alone, so that a wrong one is told before a model is fetched. */
-  void check() {
+  /**
+   * Its folder, fetched if need be. Its config is read too, so that a wrong one is told before a
+   * model is fetched.
+   */
+  Path folder(Output output) {
+    Path folder = source.resolve(output::note);
     AdapterFiles.readConfig(folder, AdapterCatalog.standard());
+    return folder;
   }
 
-  /** Puts it on a model. */
-  void load(PretrainedModel model, Output output) {
+  /** Puts what lies in its folder on a model. */
+  static void load(PretrainedModel model, Path folder, Output output) {
     model.loadAdapter(NAME, folder).warnings().forEach(output::note);
   }
 }

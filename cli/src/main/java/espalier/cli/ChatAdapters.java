@@ -1,14 +1,14 @@
 package espalier.cli;
 
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
+import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Rows;
 import espalier.serving.Conversation;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
 import java.nio.file.Path;
 import java.util.List;
-import java.util.Objects;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.TypeConversionException;
 
@@ -49,7 +49,7 @@ final class ChatAdapters {
    * Lets an adapter answer. One that is named by its folder is loaded first; if one of its name is
    * there, it is exchanged for what lies in the folder.
    *
-   * @param word a name, {@code base}, a folder, or {@code NAME=FOLDER}
+   * @param word a name, {@code base}, a folder or one of the hub, or {@code NAME=FOLDER}
    */
   void choose(String word) {
     if (word.equals(BASE)) {
@@ -58,7 +58,7 @@ final class ChatAdapters {
     } else if (model.adapters().names().contains(word)) {
       answer(word);
     } else {
-      NamedAdapter adapter = folder(word);
+      Found adapter = find(word);
       if (adapter == null) {
         output.note(
             word.isEmpty()
@@ -76,35 +76,41 @@ final class ChatAdapters {
     return names.isEmpty() ? "base only" : String.join(", ", names) + ", " + BASE;
   }
 
-  private static @Nullable NamedAdapter folder(String word) {
+  /** A folder alone, or one of the hub, gives the adapter its own name. */
+  private @Nullable Found find(String word) {
     try {
-      NamedAdapter own = unnamed(word);
-      if (own == null && word.contains("=")) {
-        NamedAdapter named = NamedAdapter.parse(word);
-        return holdsAdapter(named.folder()) ? named : null;
+      AdapterSource own = AdapterSource.parse(word);
+      Path folder = find(own);
+      if (folder != null) {
+        return new Found(own.name(), folder);
       }
-      return own;
-    } catch (InvalidPathException | TypeConversionException _) {
+      if (word.contains("=")) {
+        NamedAdapter named = NamedAdapter.parse(word);
+        Path other = find(named.source());
+        return other == null ? null : new Found(named.name(), other);
+      }
+    } catch (IllegalArgumentException | TypeConversionException e) {
+      if (word.startsWith("hub:")) {
+        throw e;
+      }
+      return null;
+    }
+    return null;
+  }
+
+  private @Nullable Path find(AdapterSource source) {
+    if (!(source instanceof AdapterSource.Folder)) {
+      return source.resolve(output::note);
+    }
+    try {
+      Path folder = source.resolve(output::note);
+      return Files.isRegularFile(folder.resolve(AdapterFiles.CONFIG)) ? folder : null;
+    } catch (CheckpointException _) {
       return null;
     }
   }
 
-  /** A folder alone gives the adapter its own name. */
-  private static @Nullable NamedAdapter unnamed(String word) {
-    Path folder = Path.of(word);
-    if (word.isEmpty() || !holdsAdapter(folder)) {
-      return null;
-    }
-    String name = Objects.toString(folder.toAbsolutePath().normalize().getFileName(), "");
-    // A dot would part the keys of its tensors.
-    return new NamedAdapter(name.isEmpty() ? "default" : name.replace('.', '_'), folder);
-  }
-
-  private static boolean holdsAdapter(Path folder) {
-    return Files.isRegularFile(folder.resolve(AdapterFiles.CONFIG));
-  }
-
-  private void bring(NamedAdapter adapter) {
+  private void bring(Found adapter) {
     if (model.adapters().names().contains(adapter.name())) {
       model.swapAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
       talk.close(); // what the model remembers was computed with the old tensors
@@ -119,4 +125,12 @@ final class ChatAdapters {
     talk.adapter(name);
     output.note(name + " answers from now on");
   }
+
+  /**
+   * An adapter that is not loaded yet.
+   *
+   * @param name what it will be called
+   * @param folder where it lies
+   */
+  private record Found(String name, Path folder) {}
 }

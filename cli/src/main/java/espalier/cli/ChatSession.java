@@ -12,7 +12,8 @@ final class ChatSession {
       """
       /adapters               who can answer; the star is at who does
       /adapter NAME           let another adapter answer; base for none
-      /adapter FOLDER         load an adapter under its folder's name, and let it answer
+      /adapter FOLDER         load an adapter under its folder's name, and let it answer;
+                          hub:org/name[/sub/folder][@revision] is fetched
       /adapter NAME=FOLDER    the same under another name; an adapter of that name is exchanged
       /reset                  forget what was said
       /quit                   end (Ctrl-D too)\

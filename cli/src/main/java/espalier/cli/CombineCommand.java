@@ -61,10 +61,14 @@ final class CombineCommand implements Callable<Integer> {
   @Option(
       names = {"-a", "--adapter"},
       required = true,
-      converter = WeightedFolder.Converter.class,
-      paramLabel = "NAME=DIR:WEIGHT",
-      description = "An adapter and the factor on its update, also negative (default 1)")
-  private List<WeightedFolder> sources = new ArrayList<>();
+      converter = WeightedSource.Converter.class,
+      paramLabel = "NAME=ADAPTER:WEIGHT",
+      description =
+          "An adapter's folder, or hub:org/name[/sub/folder][@revision], and the factor on its"
+              + " update, also negative (default 1)")
+  private List<WeightedSource> named = new ArrayList<>();
+
+  private List<FolderCombination.Source> sources = List.of();
 
   @Option(
       names = {"-t", "--type"},
@@ -135,6 +139,7 @@ final class CombineCommand implements Callable<Integer> {
     Output output = Output.of(spec);
     Path folder = out.fresh();
     requireDifferentNames();
+    sources = named.stream().map(source -> source.fetched(output::note)).toList();
     AdapterCatalog catalog = AdapterCatalog.standard();
     List<AdapterConfig> configs =
         sources.stream()
@@ -150,17 +155,11 @@ final class CombineCommand implements Callable<Integer> {
     return 0;
   }
 
-  private List<FolderCombination.Source> folders() {
-    return sources.stream()
-        .map(s -> new FolderCombination.Source(s.name(), s.folder(), s.weight()))
-        .toList();
-  }
-
   private void hirasb(Output output, Path folder, AdapterCatalog catalog) {
     refuseLoraOptions("HIRA_SB");
     AdapterConfig made =
         HiraSbFolders.run(
-            folders(),
+            sources,
             switch (type) {
               case null -> HiraSbCombination::of;
               case "linear" -> HiraSbCombination::inSameBases;
@@ -185,7 +184,7 @@ final class CombineCommand implements Callable<Integer> {
     }
     try (var loaded = PretrainedModel.load(model, BaseDtype.F32.type(), output::note)) {
       var weights = new LinkedHashMap<String, Double>();
-      for (WeightedFolder source : sources) {
+      for (FolderCombination.Source source : sources) {
         loaded.loadAdapter(source.name(), source.folder()).warnings().forEach(output::note);
         weights.put(source.name(), source.weight());
       }
@@ -253,7 +252,7 @@ final class CombineCommand implements Callable<Integer> {
             .withAsPlainLora(asPlainLora);
     CombinationReport report =
         model == null
-            ? FolderCombination.run(folders(), how, Masks.seeded(seed), folder, catalog)
+            ? FolderCombination.run(sources, how, Masks.seeded(seed), folder, catalog)
             : onModel(output, model, how, folder);
     report.warnings().forEach(output::note);
     write(output, report, folder);
@@ -261,7 +260,7 @@ final class CombineCommand implements Callable<Integer> {
 
   private void requireDifferentNames() {
     var names = new HashSet<String>();
-    for (WeightedFolder source : sources) {
+    for (WeightedSource source : named) {
       if (!names.add(source.name())) {
         throw usage(
             "two adapters are called %s; give each its name with NAME=DIR:WEIGHT"
@@ -272,7 +271,7 @@ final class CombineCommand implements Callable<Integer> {
 
   private CombinationReport onModel(Output output, String name, Combination how, Path folder) {
     try (var loaded = PretrainedModel.load(name, BaseDtype.F32.type(), output::note)) {
-      for (WeightedFolder source : sources) {
+      for (FolderCombination.Source source : sources) {
         loaded.loadAdapter(source.name(), source.folder()).warnings().forEach(output::note);
         // what it took out of the base is given back, or the next one would start from the rest
         loaded.adapters().restoreBase(source.name());
@@ -280,8 +279,8 @@ final class CombineCommand implements Callable<Integer> {
       CombinationReport report =
           Combining.add(
               loaded.adapters(),
-              sources.stream().map(WeightedFolder::name).toList(),
-              sources.stream().map(WeightedFolder::weight).toList(),
+              sources.stream().map(FolderCombination.Source::name).toList(),
+              sources.stream().map(FolderCombination.Source::weight).toList(),
               COMBINED,
               how,
               Masks.seeded(seed));

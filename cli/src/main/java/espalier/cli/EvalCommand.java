@@ -2,6 +2,7 @@ package espalier.cli;
 
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.recipes.CausalTrainee;
+import espalier.recipes.DataSection;
 import espalier.text.ExampleEncoder;
 import espalier.text.Tokenizer;
 import espalier.training.DataFormat;
@@ -63,9 +64,9 @@ final class EvalCommand implements Callable<Integer> {
   @Option(
       names = "--max-length",
       paramLabel = "N",
-      defaultValue = "1024",
-      description = "Tokens after which an example is cut (default ${DEFAULT-VALUE})")
-  private int maxLength = 1024;
+      description =
+          "Tokens after which an example is cut (default 1024, or as many as the model reads)")
+  private @Nullable Integer maxLength;
 
   @Option(
       names = "--tensor-parallel",
@@ -79,6 +80,22 @@ final class EvalCommand implements Callable<Integer> {
   @Option(names = "--json", description = "Print one JSON object")
   private boolean json;
 
+  private int longest(PretrainedModel loaded, Output output) {
+    int limit = loaded.model().config().maxPositions();
+    int asked = maxLength == null ? DataSection.USUAL_LENGTH : maxLength;
+    if (limit == 0 || asked <= limit) {
+      return asked;
+    }
+    if (maxLength != null) {
+      throw new IllegalArgumentException(
+          "--max-length is %d but the model reads %d tokens at most; lower it, or leave it out"
+              .formatted(asked, limit));
+    }
+    output.note(
+        "max length is %d, since the model reads no more tokens than that".formatted(limit));
+    return limit;
+  }
+
   @Override
   public Integer call() {
     Output output = Output.of(spec);
@@ -88,11 +105,12 @@ final class EvalCommand implements Callable<Integer> {
     List<Row> rows = Dataset.read(data, format == null ? null : DataFormat.of(format));
     try (PretrainedModel loaded = model.load(output)) {
       Tokenizer tokenizer = loaded.tokenizer();
+      int longest = longest(loaded, output);
       Encoded encoded =
           Examples.encode(
               rows,
               new ExampleEncoder(tokenizer, counted == Counted.all),
-              maxLength,
+              longest,
               OverlongPolicy.TRUNCATE);
       encoded.warnings().forEach(output::note);
       EvalMetrics metrics =
@@ -100,7 +118,7 @@ final class EvalCommand implements Callable<Integer> {
               new CausalTrainee(loaded.model(), loaded.adapters()),
               encoded.examples(),
               true,
-              maxLength,
+              longest,
               tokenizer.padId().orElse(tokenizer.eosId().orElse(0)),
               0);
       output.table(

@@ -1,6 +1,7 @@
 package espalier.cli;
 
 import espalier.checkpoints.pretrained.PretrainedModel;
+import espalier.serving.Beams;
 import espalier.serving.Generation;
 import espalier.serving.Generator;
 import espalier.serving.Prompt;
@@ -35,6 +36,8 @@ final class GenerateCommand implements Callable<Integer> {
   private Asked asked = new Asked();
 
   @Mixin private SamplingOptions sampling = new SamplingOptions();
+
+  @Mixin private BeamOptions search = new BeamOptions();
 
   @Option(
       names = "--chat",
@@ -82,13 +85,17 @@ final class GenerateCommand implements Callable<Integer> {
     Output output = Output.of(spec);
     List<PromptRow> rows = asked.rows();
     var settings = sampling.sampling();
+    Beams beams = search.beams();
     try (PretrainedModel loaded = model.load(output)) {
       Generator generator = generator(loaded);
       boolean templated = templated(loaded);
       List<Prompt> prompts = rows.stream().map(row -> prompt(row, generator, templated)).toList();
-      boolean streams = asked.prompt != null && !json;
+      boolean streams = asked.prompt != null && !json && beams == null;
       TokenListener listener = streams ? (_, _, piece) -> output.piece(piece) : TokenListener.NONE;
-      List<Generation> answers = generator.generate(prompts, settings, listener);
+      List<Generation> answers =
+          beams == null
+              ? generator.generate(prompts, settings, listener)
+              : generator.generate(prompts, settings, beams);
       if (streams) {
         output.line("");
       } else {

@@ -1,6 +1,7 @@
 package espalier.cli;
 
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.ModelSource;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.recipes.AdapterPlan;
@@ -18,6 +19,7 @@ import java.util.Locale;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.Callable;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
@@ -42,6 +44,9 @@ final class InspectCommand implements Callable<Integer> {
 
   private static final String ADAPTER = "default";
 
+  /** Models are in the top folder of a repository. */
+  private static final Pattern IN_SUBFOLDER = Pattern.compile("hub:[^/@]+/[^/@]+/.*");
+
   @SuppressWarnings("NullAway.Init")
   @Spec
   private CommandSpec spec;
@@ -49,7 +54,9 @@ final class InspectCommand implements Callable<Integer> {
   @Parameters(
       arity = "0..1",
       paramLabel = "PATH",
-      description = "A model, an adapter's folder, FILE.gguf or FILE.safetensors")
+      description =
+          "A model, an adapter's folder, FILE.gguf or FILE.safetensors; or of the hub"
+              + " hub:org/name[/sub/folder][@revision]")
   private @Nullable String path;
 
   @Option(
@@ -99,27 +106,41 @@ final class InspectCommand implements Callable<Integer> {
       throw new ParameterException(
           spec.commandLine(), "nothing to inspect was named; give a PATH, --recipe or --schema");
     }
-    Path folder = Path.of(path);
-    boolean adapter = Files.exists(folder.resolve(AdapterFiles.CONFIG));
-    if (!adapter && (plot != null || model != null)) {
-      throw new IllegalArgumentException(
-          "%s is no adapter's folder, which --model and --plot are for; name one that holds %s"
-              .formatted(path, AdapterFiles.CONFIG));
-    }
-    if (adapter && model != null) {
-      updates(output, model, folder);
-    } else if (plot != null) {
+    if (model == null && plot != null) {
       throw new IllegalArgumentException(
           "--plot needs the model that the adapter is for; add --model");
+    }
+    if (model != null) {
+      updates(output, model, adapter(path, output));
     } else {
-      Inspection.of(resolved(path, adapter, output)).write(output, json);
+      Inspection.of(resolved(path, output)).write(output, json);
     }
     return 0;
   }
 
-  private static Path resolved(String path, boolean adapter, Output output) {
-    boolean local = adapter || path.endsWith(".safetensors");
-    return local ? Path.of(path) : ModelSource.parse(path).resolve(output::note);
+  private static Path adapter(String path, Output output) {
+    Path local = Path.of(path);
+    Path folder = Files.exists(local) ? local : AdapterSource.parse(path).resolve(output::note);
+    if (!Files.exists(folder.resolve(AdapterFiles.CONFIG))) {
+      throw new IllegalArgumentException(
+          "%s is no adapter's folder, which --model and --plot are for; name one that holds %s"
+              .formatted(path, AdapterFiles.CONFIG));
+    }
+    return folder;
+  }
+
+  private static Path resolved(String path, Output output) {
+    Path local = Path.of(path);
+    if (path.endsWith(".safetensors") || Files.exists(local.resolve(AdapterFiles.CONFIG))) {
+      return local;
+    }
+    if (IN_SUBFOLDER.matcher(path).matches()) {
+      return AdapterSource.parse(path).resolve(output::note);
+    }
+    ModelSource named = ModelSource.parse(path);
+    return named instanceof ModelSource.Folder && !Files.exists(local)
+        ? new AdapterSource.Folder(local).resolve(output::note)
+        : named.resolve(output::note);
   }
 
   private void plan(Output output, Recipe read) {
@@ -127,7 +148,7 @@ final class InspectCommand implements Callable<Integer> {
     try (var loaded =
         PretrainedModel.load(
             base, read.dtype().type(), read.quantize().quantisation(), output::note)) {
-      AdapterPlan.attach(loaded, read).forEach(output::note);
+      AdapterPlan.attach(loaded, read, output::note).forEach(output::note);
       List<LayerUpdate> layers = LayerUpdate.of(loaded.adapters(), TrainingRun.ADAPTER);
       output.table(explain ? layers.stream().map(LayerUpdate::row).toList() : kinds(layers), json);
       String line = loaded.adapters().trainableLine();

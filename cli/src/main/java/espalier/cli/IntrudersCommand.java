@@ -69,9 +69,9 @@ final class IntrudersCommand implements Callable<Integer> {
     Output output = Output.of(spec);
     Path folder = out.fresh();
     var options = new IntruderOptions(topK, epsilon, lambda, meaning);
-    adapter.check();
+    Path from = adapter.folder(output);
     try (var loaded = model.load(output)) {
-      adapter.load(loaded, output);
+      AdapterOption.load(loaded, from, output);
       loaded.adapters().restoreBase(AdapterOption.NAME);
       IntruderReport report =
           Intruders.reduce(loaded.adapters(), AdapterOption.NAME, REDUCED, options);

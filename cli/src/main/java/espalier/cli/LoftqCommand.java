@@ -4,6 +4,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.lora.Loftq;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.OriginalWeights;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Adaptable;
@@ -60,9 +61,12 @@ final class LoftqCommand implements Callable<Integer> {
   @Option(
       names = {"-a", "--adapter"},
       required = true,
-      paramLabel = "DIR",
-      description = "A LoRA adapter, or its adapter_config.json alone")
-  private Path adapter = Path.of("");
+      converter = AdapterSourceConverter.class,
+      paramLabel = "ADAPTER",
+      description =
+          "A LoRA adapter's folder, or one with its adapter_config.json alone, or"
+              + " hub:org/name[/sub/folder][@revision]")
+  private AdapterSource source = new AdapterSource.Folder(Path.of(""));
 
   @Mixin private OutFolder out = new OutFolder();
 
@@ -79,6 +83,7 @@ final class LoftqCommand implements Callable<Integer> {
   public Integer call() {
     Output output = Output.of(spec);
     Path folder = out.fresh();
+    Path adapter = source.resolve(output::note);
     AdapterCatalog.Read read = AdapterFiles.readConfig(adapter, AdapterCatalog.standard());
     try (var loaded = PretrainedModel.load(model, BaseDtype.F32.type(), output::note);
         var originals = OriginalWeights.open(weights);

@@ -1,5 +1,6 @@
 package espalier.cli;
 
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.SafetensorsFile;
 import espalier.checkpoints.SafetensorsWriter;
 import espalier.checkpoints.TensorFile;
@@ -40,9 +41,10 @@ final class LogitsCommand implements Callable<Integer> {
 
   @Option(
       names = {"-a", "--adapter"},
-      paramLabel = "DIR",
-      description = "An adapter's folder")
-  private @Nullable Path adapter;
+      converter = AdapterSourceConverter.class,
+      paramLabel = "ADAPTER",
+      description = "An adapter's folder, or hub:org/name[/sub/folder][@revision]")
+  private @Nullable AdapterSource adapter;
 
   @Option(
       names = {"-i", "--inputs"},
@@ -77,7 +79,7 @@ final class LogitsCommand implements Callable<Integer> {
         output.note("not read from %s: %s".formatted(inputs, String.join(", ", unread)));
       }
       if (adapter != null) {
-        loaded.loadAdapter(AdapterOption.NAME, adapter).warnings().forEach(output::note);
+        AdapterOption.load(loaded, adapter.resolve(output::note), output);
       }
       loaded.model().train(false);
       Tensor logits =

@@ -53,9 +53,9 @@ final class MergeCommand implements Callable<Integer> {
   public Integer call() {
     Output output = Output.of(spec);
     Path folder = out.fresh();
-    adapter.check();
+    Path from = adapter.folder(output);
     try (var loaded = model.load(dtype.dtype(), quantize.form(), output)) {
-      adapter.load(loaded, output);
+      AdapterOption.load(loaded, from, output);
       if (dequantize) {
         loaded.dequantise();
       }

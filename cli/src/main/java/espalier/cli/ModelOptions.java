@@ -6,6 +6,7 @@ import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Collective;
 import espalier.nn.Native;
 import espalier.recipes.BaseDtype;
+import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import picocli.CommandLine.Mixin;
@@ -32,9 +33,10 @@ final class ModelOptions {
   @Option(
       names = {"-a", "--adapter"},
       converter = NamedAdapter.Converter.class,
-      paramLabel = "[NAME=]DIR",
+      paramLabel = "[NAME=]ADAPTER",
       description =
-          "An adapter's folder; give it again for more, with a name each. The first one is active")
+          "An adapter's folder, or hub:org/name[/sub/folder][@revision]; give it again for more,"
+              + " with a name each. The first one is active")
   private List<NamedAdapter> adapters = new ArrayList<>();
 
   @Mixin private ThreadsOption threads = new ThreadsOption();
@@ -50,15 +52,17 @@ final class ModelOptions {
       Native.threads(wanted);
     }
     // Adapters first: their names are quick to check, and a model may take long to fetch.
-    adapters.forEach(
-        adapter -> AdapterFiles.readConfig(adapter.folder(), AdapterCatalog.standard()));
+    List<Path> folders =
+        adapters.stream().map(adapter -> adapter.source().resolve(output::note)).toList();
+    folders.forEach(folder -> AdapterFiles.readConfig(folder, AdapterCatalog.standard()));
     PretrainedModel loaded = model.load(dtype, quantize.form(), output);
     try {
       if (ranks != null) {
         loaded.model().parallelPlan(ranks.size()).apply(loaded.model(), ranks);
       }
-      for (NamedAdapter adapter : adapters) {
-        loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
+      for (int i = 0; i < folders.size(); i++) {
+        String name = adapters.get(i).name();
+        loaded.loadAdapter(name, folders.get(i)).warnings().forEach(output::note);
       }
       loaded.model().train(false);
       return loaded;

@@ -1,6 +1,6 @@
 package espalier.cli;
 
-import java.nio.file.Path;
+import espalier.checkpoints.AdapterSource;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 
@@ -8,22 +8,20 @@ import picocli.CommandLine.TypeConversionException;
  * An adapter that was named on the command line.
  *
  * @param name what it is called in this process
- * @param folder where it lies
+ * @param source where it is from
  */
-record NamedAdapter(String name, Path folder) {
+record NamedAdapter(String name, AdapterSource source) {
 
-  /** Reads {@code NAME=DIR}, or {@code DIR} for one that is called {@code default}. */
+  /** Reads {@code NAME=ADAPTER}, or {@code ADAPTER} for one that is called {@code default}. */
   static NamedAdapter parse(String text) {
     int equals = text.indexOf('=');
-    NamedAdapter adapter =
-        equals < 0
-            ? new NamedAdapter("default", Path.of(text))
-            : new NamedAdapter(text.substring(0, equals), Path.of(text.substring(equals + 1)));
-    if (adapter.name().isBlank() || adapter.folder().toString().isBlank()) {
+    String name = equals < 0 ? "default" : text.substring(0, equals);
+    String source = text.substring(equals + 1);
+    if (name.isBlank() || source.isBlank()) {
       throw new TypeConversionException(
           "'%s' does not name an adapter; write NAME=DIR, or DIR alone".formatted(text));
     }
-    return adapter;
+    return new NamedAdapter(name, AdapterSourceConverter.parse(source));
   }
 
   /** As picocli wants it. */

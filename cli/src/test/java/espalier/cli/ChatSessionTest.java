@@ -130,6 +130,20 @@ final class ChatSessionTest {
   }
 
   @Test
+  void a_name_of_the_hub_that_can_not_be_is_told_and_the_talk_goes_on() throws IOException {
+    try (PretrainedModel model = model()) {
+      Talk talk = typed(model, "/adapter hub:trees", "/adapter trees", "oak?");
+
+      assertThat(talk.err())
+          .contains(
+              "error: 'hub:trees' is not the name of an adapter in a repository; write"
+                  + " hub:org/name[/sub/folder][@revision]",
+              "there is no adapter trees, and no folder of that name with one");
+      assertThat(talk.out()).isNotEmpty();
+    }
+  }
+
+  @Test
   void what_was_said_is_read_anew_by_the_adapter_that_was_exchanged() throws IOException {
     Path monday = adapter("monday", 4, 0, 1);
     Path tuesday = adapter("tuesday", 4, 0, 2);

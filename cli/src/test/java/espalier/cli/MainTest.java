@@ -133,8 +133,8 @@ class MainTest {
     assertThat(run.exitCode()).isEqualTo(1);
     assertThat(run.err())
         .isEqualToNormalizingNewlines(
-            ("error: %s has no adapter_config.json; an adapter's folder holds it beside"
-                    + " adapter_model.safetensors\n")
+            ("error: %s: there is no such folder; check the path, or name one of the hub as"
+                    + " hub:org/name[/sub/folder][@revision]\n")
                 .formatted(missing));
   }
 

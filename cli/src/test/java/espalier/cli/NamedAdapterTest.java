@@ -3,22 +3,27 @@ package espalier.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.checkpoints.AdapterSource;
 import java.nio.file.Path;
 import org.junit.jupiter.api.Test;
 import picocli.CommandLine.TypeConversionException;
 
 class NamedAdapterTest {
 
+  private static AdapterSource folder(String path) {
+    return new AdapterSource.Folder(Path.of(path));
+  }
+
   @Test
   void a_folder_alone_is_called_default() {
     assertThat(NamedAdapter.parse("runs/poems"))
-        .isEqualTo(new NamedAdapter("default", Path.of("runs/poems")));
+        .isEqualTo(new NamedAdapter("default", folder("runs/poems")));
   }
 
   @Test
   void a_name_goes_before_the_folder() {
     assertThat(NamedAdapter.parse("poems=runs/p"))
-        .isEqualTo(new NamedAdapter("poems", Path.of("runs/p")));
+        .isEqualTo(new NamedAdapter("poems", folder("runs/p")));
   }
 
   @Test

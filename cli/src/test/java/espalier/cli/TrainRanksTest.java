@@ -198,6 +198,8 @@ class TrainRanksTest {
       "1",
       "--data",
       folder.resolve("rows.jsonl").toString(),
+      "--max-length",
+      "48",
       "--json"
     };
     CommandRun alone = CommandRun.of(eval);

@@ -7,7 +7,9 @@ import espalier.checkpoints.TensorFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -108,6 +110,55 @@ class WorkCommandsTest {
     assertThat(json(rows.get(1)).get("adapter").stringValue()).isEqualTo("trees");
     assertThat(json(rows.get(1)).get("text").stringValue()).isEqualTo("a tree");
     assertThat(alone.get("text").stringValue()).isNotEqualTo("a tree");
+  }
+
+  @Test
+  void along_beams_an_answer_is_found_whole_and_one_beam_is_no_search() {
+    String[] asked = {
+      "generate",
+      "-m",
+      recipes.model(),
+      "-p",
+      "elm?",
+      "--max-new-tokens",
+      "12",
+      "--json",
+      "--dtype",
+      "f32"
+    };
+
+    JsonNode plain = json(done(asked).out());
+    JsonNode one = json(done(and(asked, "--beams", "1")).out());
+    JsonNode four = json(done(and(asked, "--beams", "4", "--length-penalty", "0.5")).out());
+    JsonNode never = json(done(and(asked, "--num-beams=4", "--early-stopping", "never")).out());
+
+    assertThat(one).isEqualTo(plain);
+    assertThat(four.get("text")).isNotEqualTo(plain.get("text"));
+    assertThat(never.get("completion_tokens").asInt()).isBetween(1, 12);
+  }
+
+  @Test
+  void settings_of_beams_without_beams_or_beside_a_draw_are_refused() {
+    CommandRun alone =
+        CommandRun.of("generate", "-m", "m", "-p", "elm?", "--early-stopping", "true");
+    CommandRun word =
+        CommandRun.of("generate", "-m", "m", "-p", "elm?", "--beams=2", "--early-stopping=maybe");
+    CommandRun draw =
+        CommandRun.of(
+            "generate", "-m", recipes.model(), "-p", "elm?", "--beams", "2", "--top-k", "5");
+
+    assertThat(List.of(alone, word, draw)).extracting(CommandRun::exitCode).containsOnly(2);
+    assertThat(alone.err())
+        .contains(
+            "--early-stopping was given but is for a search along beams; add --beams 4, or leave"
+                + " it out");
+    assertThat(word.err()).contains("'maybe' is not known; write false, true or never");
+    assertThat(draw.err())
+        .contains("temperature is 1.0 but a search along beams draws nothing; set it to 0");
+  }
+
+  private static String[] and(String[] arguments, String... more) {
+    return Stream.concat(Arrays.stream(arguments), Arrays.stream(more)).toArray(String[]::new);
   }
 
   @Test

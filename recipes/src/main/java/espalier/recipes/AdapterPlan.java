@@ -6,10 +6,11 @@ import espalier.adapters.LoadOptions;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.pretrained.PretrainedModel;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 
 /** What a recipe would put on a model, to be looked at and not to be trained: no data is read. */
 public final class AdapterPlan {
@@ -20,16 +21,20 @@ public final class AdapterPlan {
    * Attaches the recipe's adapter as {@link TrainingRun#ADAPTER}. One that starts from data has its
    * layers, shapes and ranks, but not its values.
    *
+   * @param progress told, line by line, what is fetched
    * @return warnings
    * @throws RecipeException if the adapter section has a field that is not known
    * @throws espalier.adapters.ConfigException if a field has a wrong value
    */
-  public static List<String> attach(PretrainedModel model, Recipe recipe) {
-    String from = recipe.from();
+  public static List<String> attach(
+      PretrainedModel model, Recipe recipe, Consumer<String> progress) {
+    AdapterSource from = recipe.from();
     if (from != null) {
       return model
           .loadAdapter(
-              TrainingRun.ADAPTER, Path.of(from), LoadOptions.defaults().withTrainable(true))
+              TrainingRun.ADAPTER,
+              from.resolve(progress),
+              LoadOptions.defaults().withTrainable(true))
           .warnings();
     }
     AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());

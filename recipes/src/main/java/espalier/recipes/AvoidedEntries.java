@@ -3,11 +3,14 @@ package espalier.recipes;
 import espalier.adapters.AdapterConfig;
 import espalier.adapters.shira.ShiraConfig;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
+import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
 
 /**
  * The adapters whose entries the recipe's SHiRA adapter leaves out, {@code
@@ -16,19 +19,22 @@ import java.util.List;
 final class AvoidedEntries implements AutoCloseable {
 
   private final PretrainedModel model;
+  private final Consumer<String> progress;
   private final List<String> names = new ArrayList<>();
 
-  private AvoidedEntries(PretrainedModel model) {
+  private AvoidedEntries(PretrainedModel model, Consumer<String> progress) {
     this.model = model;
+    this.progress = progress;
   }
 
   /**
    * Puts them on the model.
    *
+   * @param progress told, line by line, what is fetched
    * @throws RecipeException if a folder has no adapter, or one of another method
    */
-  static AvoidedEntries of(AdapterConfig config, PretrainedModel model) {
-    var avoided = new AvoidedEntries(model);
+  static AvoidedEntries of(AdapterConfig config, PretrainedModel model, Consumer<String> progress) {
+    var avoided = new AvoidedEntries(model, progress);
     if (config instanceof ShiraConfig shira) {
       try {
         shira.nonOverlapWith().forEach(avoided::load);
@@ -41,7 +47,7 @@ final class AvoidedEntries implements AutoCloseable {
   }
 
   private void load(String folder) {
-    Path path = Path.of(folder);
+    Path path = found(folder);
     if (!Files.exists(path.resolve(AdapterFiles.CONFIG))) {
       throw new RecipeException(
           "adapter.mask_options.non_overlap_with has %s, where there is no %s; name the folders of adapters"
@@ -56,6 +62,15 @@ final class AvoidedEntries implements AutoCloseable {
     String name = "avoided" + names.size();
     model.loadAdapter(name, path);
     names.add(name);
+  }
+
+  private Path found(String folder) {
+    try {
+      return AdapterSource.parse(folder).resolve(progress);
+    } catch (IllegalArgumentException | CheckpointException e) {
+      throw new RecipeException(
+          "adapter.mask_options.non_overlap_with has %s: %s".formatted(folder, e.getMessage()), e);
+    }
   }
 
   /** The recipe's config with the names that these adapters have on the model. */

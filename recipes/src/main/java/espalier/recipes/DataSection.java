@@ -11,7 +11,8 @@ import org.jspecify.annotations.Nullable;
  * @param evalFraction the part of the training rows that is only looked at, in [0, 1); 0 for none
  * @param format messages, prompt-completion, text or tokens; null finds it out
  * @param trainOn assistant or all
- * @param maxLength tokens of the longest example or packed row
+ * @param maxLength tokens of the longest example or packed row; 0 for {@link #USUAL_LENGTH}, or as
+ *     many as the model reads if that is less
  * @param packing whether whole examples share rows
  * @param overlong what becomes of a longer example: truncate or error
  * @param shuffle whether each epoch has an order of its own
@@ -24,12 +25,18 @@ public record DataSection(
     @Doc("messages, prompt-completion, text or tokens; found out where left out")
         @Nullable String format,
     @Doc("Train on the assistant's tokens or on all") TrainOn trainOn,
-    @Doc("Tokens of the longest example or packed row") int maxLength,
+    @Doc(
+            "Tokens of the longest example or packed row; left out or 0: 1024, or what the model"
+                + " reads")
+        int maxLength,
     @Doc("Whether whole examples share rows, attention kept within each") boolean packing,
     @Doc("What becomes of an example longer than max_length") Overlong overlong,
     @Doc("Whether each epoch has an order of its own") boolean shuffle,
     @Doc("Examples that CorDA, EVA and LoRA-GA look at before training; 0 for the usual number")
         int startExamples) {
+
+  /** What max_length is where nobody says, and the model reads as much. */
+  public static final int USUAL_LENGTH = 1024;
 
   /** What is trained on. */
   public enum TrainOn {
@@ -56,11 +63,30 @@ public record DataSection(
           "data has eval and eval_fraction but the evaluation data comes from one of them; leave"
               + " one out");
     }
+    if (maxLength < 0) {
+      throw new RecipeException(
+          "data.max_length is %d but must be 1 or more; leave it out for the usual %d"
+              .formatted(maxLength, USUAL_LENGTH));
+    }
     if (startExamples < 0) {
       throw new RecipeException(
           "data.start_examples is %d but 1 or more are looked at; 0 is the usual number"
               .formatted(startExamples));
     }
+  }
+
+  DataSection withMaxLength(int length) {
+    return new DataSection(
+        train,
+        eval,
+        evalFraction,
+        format,
+        trainOn,
+        length,
+        packing,
+        overlong,
+        shuffle,
+        startExamples);
   }
 
   private static @Nullable String format(@Nullable String word) {
@@ -74,7 +100,7 @@ public record DataSection(
         in.number("eval_fraction", 0),
         format(in.stringOrNull("format")),
         in.choice("train_on", TrainOn.ASSISTANT),
-        in.integer("max_length", 1024),
+        in.integer("max_length", 0),
         in.flag("packing", true),
         in.choice("overlong", Overlong.TRUNCATE),
         in.flag("shuffle", true),

@@ -10,6 +10,7 @@ import espalier.serving.Generator;
 import espalier.serving.Prompt;
 import espalier.serving.Sampling;
 import espalier.text.Message;
+import espalier.training.RunListener;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
@@ -50,6 +51,11 @@ public final class Demo {
   public record Choice(
       String method, boolean quick, @Nullable Path output, @Nullable String model, int threads) {}
 
+  /** Tokens of an example; all of the data's are shorter. */
+  private static final int LENGTH = 256;
+
+  private static final int ANSWER = 40;
+
   private final Recipe recipe;
   private final Path ownRecipe;
 
@@ -82,8 +88,29 @@ public final class Demo {
     }
     Recipe recipe = recipe(choice, method, model, data.resolve(TRAIN), evaluation, folder);
     Path own = folder.resolve("my-recipe.yaml");
-    AtomicFiles.write(own, example(model, data.resolve(TRAIN), data.resolve(EVAL)));
-    return new Demo(recipe, own);
+    var demo = new Demo(recipe, own);
+    demo.writeExample(LENGTH);
+    return demo;
+  }
+
+  /**
+   * Opens the run. Its examples are shorter than usual if the model reads no more.
+   *
+   * @param listener told what the run does
+   */
+  public TrainingRun open(RunListener listener) {
+    TrainingRun run = TrainingRun.openFitting(recipe, listener, _ -> {});
+    int length = run.recipe().data().maxLength();
+    if (length < LENGTH) {
+      writeExample(length);
+    }
+    return run;
+  }
+
+  private void writeExample(int length) {
+    Path data = recipe.outputFolder().resolve("data");
+    String text = example(recipe.model(), data.resolve(TRAIN), data.resolve(EVAL), length);
+    AtomicFiles.write(ownRecipe, text);
   }
 
   private static String method(String name) {
@@ -175,7 +202,7 @@ public final class Demo {
     tree.putObject("data")
         .put("train", train.toString())
         .put("eval", evaluation.toString())
-        .put("max_length", 256)
+        .put("max_length", LENGTH)
         .put("packing", true);
     tree.putObject("training")
         .put("steps", choice.quick() ? 40 : 100)
@@ -190,7 +217,7 @@ public final class Demo {
     return RecipeFile.parse(RecipeFile.write(tree), List.of());
   }
 
-  private static String example(String model, Path train, Path evaluation) {
+  private static String example(String model, Path train, Path evaluation, int length) {
     return """
     # A recipe of your own: put your files under data and train it.
     model: %s
@@ -204,14 +231,14 @@ public final class Demo {
       # or {"prompt": "...", "completion": "..."}, or {"text": "..."}
       train: %s
       eval: %s
-      max_length: 256
+      max_length: %d
     training:
       epochs: 1
       batch_size: 8
       learning_rate: 5e-4
     output: runs/my-adapter
     """
-        .formatted(quoted(model), quoted(train.toString()), quoted(evaluation.toString()));
+        .formatted(quoted(model), quoted(train.toString()), quoted(evaluation.toString()), length);
   }
 
   private static String quoted(String value) {
@@ -233,13 +260,22 @@ public final class Demo {
     return NOUNS.stream().map("Define the noun \"%s\"."::formatted).toList();
   }
 
-  /** The model's answers to the questions as it is now, greedy, 40 tokens at most. */
+  /**
+   * The model's answers to the questions as it is now, greedy, 40 tokens at most; empty where a
+   * question leaves no room for one.
+   */
   public List<String> answers(PretrainedModel model) {
     model.model().train(false);
     var generator = Generator.of(model.model(), model.tokenizer(), _ -> {});
     List<Prompt> prompts =
         questions().stream().map(question -> prompt(question, model, generator)).toList();
-    return generator.generate(prompts, Sampling.greedy().withMaxNewTokens(40)).stream()
+    int positions = model.model().config().maxPositions();
+    int longest = prompts.stream().mapToInt(prompt -> prompt.ids().length).max().orElse(0);
+    int room = positions == 0 ? ANSWER : Math.min(ANSWER, positions - longest);
+    if (room < 1) {
+      return prompts.stream().map(_ -> "").toList();
+    }
+    return generator.generate(prompts, Sampling.greedy().withMaxNewTokens(room)).stream()
         .map(answer -> answer.text().strip())
         .toList();
   }

@@ -1,5 +1,6 @@
 package espalier.recipes;
 
+import espalier.checkpoints.AdapterSource;
 import java.nio.file.Path;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.databind.JsonNode;
@@ -11,8 +12,8 @@ import tools.jackson.databind.node.ObjectNode;
  * @param model a folder, a GGUF file, {@code hub:org/name} or {@code pip:package==version/path}
  * @param dtype of the frozen base; adapters train in float32
  * @param quantize how the frozen base is stored
- * @param adapter the keys of {@code adapter_config.json}, or {@code from: DIR} to go on training
- *     one
+ * @param adapter the keys of {@code adapter_config.json}, or {@code from: ADAPTER} to go on
+ *     training one: a folder, or {@code hub:org/name[/sub/folder][@revision]}
  * @param data what to learn from
  * @param training how to go about it
  * @param output the run's folder
@@ -22,7 +23,9 @@ public record Recipe(
         String model,
     @Doc("Dtype of the frozen base; adapters train in float32") BaseDtype dtype,
     @Doc("How the frozen base is stored") Quantize quantize,
-    @Doc("The keys of adapter_config.json, or {from: DIR} to go on training an adapter")
+    @Doc(
+            "The keys of adapter_config.json, or {from: ADAPTER} to go on training one: a folder,"
+                + " or hub:org/name[/sub/folder][@revision]")
         ObjectNode adapter,
     @Doc("What to learn from") DataSection data,
     @Doc("How to go about it") TrainingSection training,
@@ -49,10 +52,14 @@ public record Recipe(
     return Path.of(output);
   }
 
-  /** The folder of an adapter to go on training, or null for a new one. */
-  public @Nullable String from() {
+  /**
+   * The adapter to go on training, or null for a new one.
+   *
+   * @throws IllegalArgumentException if it is not named as an adapter can be
+   */
+  public @Nullable AdapterSource from() {
     JsonNode from = adapter.get("from");
-    return from == null ? null : from.asString();
+    return from == null ? null : AdapterSource.parse(from.asString());
   }
 
   /** A copy with another output folder. */
@@ -63,6 +70,12 @@ public record Recipe(
   /** A copy with another model. */
   public Recipe withModel(String source) {
     return new Recipe(source, dtype, quantize, adapter, data, training, output);
+  }
+
+  /** A copy whose examples are of another length at most. */
+  Recipe withMaxLength(int length) {
+    return new Recipe(
+        model, dtype, quantize, adapter, data.withMaxLength(length), training, output);
   }
 
   /** This recipe as YAML, with all that it left out filled in, as a run's folder keeps it. */

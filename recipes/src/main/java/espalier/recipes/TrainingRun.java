@@ -6,6 +6,7 @@ import espalier.adapters.LoadOptions;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.AtomicFiles;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.pretrained.PretrainedModel;
@@ -115,14 +116,31 @@ public final class TrainingRun implements AutoCloseable {
       Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
     RecipeRanks.require(recipe, ranks);
     return RecipeRanks.leads(ranks)
-        ? opened(recipe, listener, progress, ranks)
-        : opened(recipe, RecipeRanks.heard(listener, ranks), _ -> {}, ranks);
+        ? opened(recipe, recipe.data().maxLength() == 0, listener, progress, ranks)
+        : opened(
+            recipe,
+            recipe.data().maxLength() == 0,
+            RecipeRanks.heard(listener, ranks),
+            _ -> {},
+            ranks);
+  }
+
+  /** The same for a recipe whose max_length no user gave, and which may be less therefore. */
+  static TrainingRun openFitting(Recipe recipe, RunListener listener, Consumer<String> progress) {
+    return opened(recipe, true, listener, progress, null);
   }
 
   private static TrainingRun opened(
-      Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
+      Recipe asked,
+      boolean fitting,
+      RunListener listener,
+      Consumer<String> progress,
+      @Nullable Collective ranks) {
+    Recipe recipe = asked;
     // The adapter's fields and the data first: they are quick to read, and most mistakes are there.
-    if (recipe.from() == null) {
+    AdapterSource named = recipe.from();
+    Path from = named == null ? null : named.resolve(progress);
+    if (from == null) {
       AdapterCatalog.Read _ = RecipeAdapter.read(recipe.adapter());
     }
     var data = recipe.data();
@@ -147,7 +165,8 @@ public final class TrainingRun implements AutoCloseable {
           data.overlong() == DataSection.Overlong.ERROR
               ? OverlongPolicy.ERROR
               : OverlongPolicy.TRUNCATE;
-      int longest = longest(data.maxLength(), model);
+      int longest = longest(data.maxLength(), fitting, model, listener);
+      recipe = recipe.withMaxLength(longest);
       Encoded train = Examples.encode(rows, encoder, longest, policy);
       train.warnings().forEach(listener::message);
       List<Example> evaluation =
@@ -157,7 +176,7 @@ public final class TrainingRun implements AutoCloseable {
       if (ranks != null) {
         RecipeRanks.split(model.model(), recipe, ranks);
       }
-      attach(recipe, model, train.examples(), listener, progress, ranks);
+      attach(recipe, from, model, train.examples(), listener, progress, ranks);
       return new TrainingRun(recipe, model, listener, train, evaluation, ranks);
     } catch (RuntimeException e) {
       model.close();
@@ -165,9 +184,17 @@ public final class TrainingRun implements AutoCloseable {
     }
   }
 
-  private static int longest(int asked, PretrainedModel model) {
+  private static int longest(
+      int given, boolean fitting, PretrainedModel model, RunListener listener) {
     int limit = model.model().config().maxPositions();
+    int asked = given == 0 ? DataSection.USUAL_LENGTH : given;
     if (limit > 0 && asked > limit) {
+      if (fitting) {
+        listener.message(
+            "max_length is %d, since the model reads no more tokens than that; %d is usual here"
+                .formatted(limit, asked));
+        return limit;
+      }
       throw new RecipeException(
           "data.max_length is %d but the model reads %d tokens at most; lower max_length"
               .formatted(asked, limit));
@@ -191,15 +218,15 @@ public final class TrainingRun implements AutoCloseable {
 
   private static void attach(
       Recipe recipe,
+      @Nullable Path from,
       PretrainedModel model,
       List<Example> examples,
       RunListener listener,
       Consumer<String> progress,
       @Nullable Collective ranks) {
-    String from = recipe.from();
     if (from != null) {
       model
-          .loadAdapter(ADAPTER, Path.of(from), LoadOptions.defaults().withTrainable(true))
+          .loadAdapter(ADAPTER, from, LoadOptions.defaults().withTrainable(true))
           .warnings()
           .forEach(listener::message);
       return;
@@ -207,7 +234,7 @@ public final class TrainingRun implements AutoCloseable {
     AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());
     read.warnings().forEach(listener::message);
     RecipeRanks.requireWithoutData(read.config(), recipe, ranks);
-    try (var avoided = AvoidedEntries.of(read.config(), model)) {
+    try (var avoided = AvoidedEntries.of(read.config(), model, progress)) {
       AdapterConfig config = avoided.config(read.config());
       Attached attached =
           DataStart.needed(config)
@@ -236,6 +263,11 @@ public final class TrainingRun implements AutoCloseable {
             padId(model),
             DataStart.examples(config, recipe));
     return DataStart.attach(model, config, recipe, data, progress, listener::message);
+  }
+
+  /** The recipe with a length that fits the model. */
+  Recipe recipe() {
+    return recipe;
   }
 
   /** The model with its adapter. */

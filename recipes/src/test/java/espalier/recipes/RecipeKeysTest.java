@@ -4,6 +4,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.checkpoints.AdapterSource;
+import java.nio.file.Path;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -58,7 +60,8 @@ class RecipeKeysTest {
     assertThatThrownBy(() -> recipe("adapter={from: 3}"))
         .isInstanceOf(RecipeException.class)
         .hasMessageContaining("adapter.from is 3 but the folder of an adapter is expected");
-    assertThat(recipe("adapter={from: first}").from()).isEqualTo("first");
+    assertThat(recipe("adapter={from: first}").from())
+        .isEqualTo(new AdapterSource.Folder(Path.of("first")));
   }
 
   @Test
@@ -74,5 +77,14 @@ class RecipeKeysTest {
     assertThat(recipe("training.schedule=cosine_with_min").training().courseOfRate()).isNotNull();
     assertThat(RecipeSchema.json().at("/properties/training/properties/schedule/enum").values())
         .hasSize(8);
+  }
+
+  @Test
+  void a_length_that_nobody_gave_is_found_when_the_model_is_there() {
+    assertThat(recipe("adapter={peft_type: LORA}").data().maxLength()).isZero();
+    assertThat(recipe("data.max_length=64").data().maxLength()).isEqualTo(64);
+    assertThatThrownBy(() -> recipe("data.max_length=-1"))
+        .isInstanceOf(RecipeException.class)
+        .hasMessage("data.max_length is -1 but must be 1 or more; leave it out for the usual 1024");
   }
 }

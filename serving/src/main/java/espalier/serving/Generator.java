@@ -14,6 +14,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.function.Consumer;
+import java.util.stream.IntStream;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.jspecify.annotations.Nullable;
 
@@ -160,6 +161,83 @@ public final class Generator {
     try (KvCache cache = model.newCache(longest + Math.min(room, 256))) {
       return run(prompts, samplings, names, cache, listener);
     }
+  }
+
+  /**
+   * Continues each prompt with the answer that is likely as a whole, as far as a search along so
+   * many beams finds it. Each row has its adapter, on all its beams. An interrupt of the thread
+   * ends all rows with the best that was found; the thread stays interrupted.
+   *
+   * @param sampling its temperature must be 0: nothing is drawn
+   * @return one generation a prompt, in their order
+   * @throws IllegalArgumentException as above, and if {@code sampling} draws
+   * @throws IllegalStateException if the model is in training mode
+   */
+  public List<Generation> generate(List<Prompt> prompts, Sampling sampling, Beams beams) {
+    if (!sampling.isGreedy()) {
+      throw new IllegalArgumentException(
+          "temperature is %s but a search along beams draws nothing; set it to 0, or leave the beams out"
+              .formatted(sampling.temperature()));
+    }
+    if (beams.number() == 1 || prompts.isEmpty()) {
+      return generate(prompts, sampling);
+    }
+    for (int row = 0; row < prompts.size(); row++) {
+      check(row, prompts.get(row).ids(), sampling);
+    }
+    List<String> names = adapters.of(prompts);
+    int longest = prompts.stream().mapToInt(prompt -> prompt.ids().length).max().orElse(0);
+    try (KvCache cache = model.newCache(longest + Math.min(sampling.maxNewTokens(), 256))) {
+      return search(prompts, sampling, beams, names, cache);
+    }
+  }
+
+  private List<Generation> search(
+      List<Prompt> prompts,
+      Sampling sampling,
+      Beams beams,
+      @Nullable List<String> names,
+      KvCache cache) {
+    List<Continuation> rows =
+        IntStream.range(0, prompts.size())
+            .mapToObj(row -> continuation(row, prompts.get(row).ids(), sampling))
+            .toList();
+    List<Hypotheses> searches =
+        rows.stream()
+            .map(_ -> new Hypotheses(beams, sampling.maxNewTokens(), ids -> ends(ids, sampling)))
+            .toList();
+    boolean whole;
+    try (var _ = new NoGradGuard();
+        var decoding = new Decoding(model, cache, names)) {
+      List<History> starts = rows.stream().map(Continuation::history).toList();
+      whole =
+          new BeamSearch(decoding, sampler, beams.number(), endIds.size(), searches, starts)
+              .run(prompts.stream().map(Prompt::ids).toList());
+    }
+    return rows.stream()
+        .map(
+            row -> {
+              for (int id : searches.get(row.row()).best()) {
+                row.take(id);
+              }
+              if (!whole && !row.finished()) {
+                row.cancel();
+              }
+              return row.generation(prompts.get(row.row()).ids().length, 0);
+            })
+        .toList();
+  }
+
+  /** Whether an answer ends with the last of these tokens. */
+  private boolean ends(int[] ids, Sampling sampling) {
+    if (endIds.contains(ids[ids.length - 1])) {
+      return true;
+    }
+    if (sampling.stop().isEmpty()) {
+      return false;
+    }
+    String text = tokenizer.decode(ids, true);
+    return sampling.stop().stream().anyMatch(text::contains);
   }
 
   /**

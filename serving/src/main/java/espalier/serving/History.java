@@ -27,6 +27,20 @@ final class History {
     }
   }
 
+  private History(History other) {
+    sampling = other.sampling;
+    random = other.random.split();
+    known.or(other.known);
+    seen = other.seen.clone();
+    distinct = other.distinct;
+    generated = other.generated;
+  }
+
+  /** A history that begins with this one and goes its own way; its random stream is another. */
+  History copy() {
+    return new History(this);
+  }
+
   Sampling sampling() {
     return sampling;
   }

@@ -179,7 +179,7 @@ final class Sampler {
   }
 
   /** The tensors side by side, row after row, in one copy: it waits for the device once. */
-  private static double[] read(Tensor... parts) {
+  static double[] read(Tensor... parts) {
     var columns = new TensorVector();
     for (Tensor part : parts) {
       columns.push_back(part.to(ScalarType.Double)); // exact for token ids
@@ -190,7 +190,7 @@ final class Sampler {
     return values;
   }
 
-  private static void check(double best) {
+  static void check(double best) {
     if (!Double.isFinite(best)) {
       throw new IllegalStateException(
           "the model's largest logit is %s, so no token can be chosen; weights or an adapter are not finite, or a half-precision run overflowed: try another dtype or adapter"

@@ -20,11 +20,21 @@ final class TinyModel implements AutoCloseable {
   private final Tokenizer tokenizer;
 
   TinyModel(String family) throws IOException {
+    this(family, "");
+  }
+
+  /** One whose answers end with any of these tokens. */
+  TinyModel(String family, List<Integer> ends) throws IOException {
+    this(family, "\"eos_token_id\": " + ends);
+  }
+
+  private TinyModel(String family, String ends) throws IOException {
     Path folder = Path.of("..", "parity", "models", family);
     file = SafetensorsFile.open(folder.resolve("model.safetensors"));
     model =
         Families.build(
-            Files.readString(folder.resolve("config.json")),
+            Files.readString(folder.resolve("config.json"))
+                .replaceFirst("\"eos_token_id\": \\d+", ends.isEmpty() ? "$0" : ends),
             key -> file.entries().containsKey(key) ? file.tensor(key) : null);
     tokenizer = TinyTokenizer.make();
   }

@@ -10,6 +10,7 @@ import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
+import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.ModelSource;
 import espalier.models.Model;
@@ -242,6 +243,16 @@ public final class PretrainedModel implements AutoCloseable {
   /** Loads an adapter. */
   public LoadResult loadAdapter(String adapter, Path folder, LoadOptions options) {
     return AdapterFiles.load(adapters, adapter, folder, catalog, options);
+  }
+
+  /**
+   * Loads an adapter for use by the name that a user gave: a folder, {@code hub:} or {@code pip:}.
+   *
+   * @param progress told, line by line, what is fetched
+   * @see AdapterSource
+   */
+  public LoadResult loadAdapter(String adapter, String source, Consumer<String> progress) {
+    return loadAdapter(adapter, AdapterSource.parse(source).resolve(progress));
   }
 
   /**

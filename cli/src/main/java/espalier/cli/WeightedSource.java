@@ -1,6 +1,8 @@
 package espalier.cli;
 
-import java.nio.file.Path;
+import espalier.checkpoints.AdapterSource;
+import espalier.checkpoints.FolderCombination;
+import java.util.function.Consumer;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
 
@@ -8,13 +10,13 @@ import picocli.CommandLine.TypeConversionException;
  * An adapter that was named on the command line with how much of it is wanted.
  *
  * @param name what it is called in this process
- * @param folder where it lies
+ * @param source where it is from
  * @param weight factor on its update
  */
-record WeightedFolder(String name, Path folder, double weight) {
+record WeightedSource(String name, AdapterSource source, double weight) {
 
-  /** Reads {@code NAME=DIR:WEIGHT}; without a name it is the folder's, without a weight 1. */
-  static WeightedFolder parse(String text) {
+  /** Reads {@code NAME=ADAPTER:WEIGHT}; without a name it is the folder's, without a weight 1. */
+  static WeightedSource parse(String text) {
     int equals = text.indexOf('=');
     String place = text.substring(equals + 1);
     double weight = 1;
@@ -23,14 +25,19 @@ record WeightedFolder(String name, Path folder, double weight) {
       weight = Double.parseDouble(place.substring(colon + 1));
       place = place.substring(0, colon);
     }
-    Path folder = Path.of(place);
-    String name = equals < 0 ? String.valueOf(folder.getFileName()) : text.substring(0, equals);
-    if (name.isBlank() || place.isBlank()) {
+    if (text.startsWith("=") || place.isBlank()) {
       throw new TypeConversionException(
           "'%s' does not name an adapter; write NAME=DIR:WEIGHT, such as law=runs/law:0.7"
               .formatted(text));
     }
-    return new WeightedFolder(name, folder, weight);
+    AdapterSource source = AdapterSourceConverter.parse(place);
+    String name = equals < 0 ? source.name() : text.substring(0, equals);
+    return new WeightedSource(name, source, weight);
+  }
+
+  /** The adapter in its folder, fetched if need be. */
+  FolderCombination.Source fetched(Consumer<String> progressLine) {
+    return new FolderCombination.Source(name, source.resolve(progressLine), weight);
   }
 
   private static boolean isNumber(String text) {
@@ -38,9 +45,9 @@ record WeightedFolder(String name, Path folder, double weight) {
   }
 
   /** As picocli wants it. */
-  static final class Converter implements ITypeConverter<WeightedFolder> {
+  static final class Converter implements ITypeConverter<WeightedSource> {
     @Override
-    public WeightedFolder convert(String value) {
+    public WeightedSource convert(String value) {
       return parse(value);
     }
   }
