@@ -7,10 +7,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.hirasb.HiraSbConfig;
 import espalier.nn.Adapter;
+import espalier.nn.FourBit;
+import espalier.nn.FourBitWeight;
 import espalier.nn.Int4Weight;
 import espalier.nn.Int8Weight;
 import espalier.nn.Linear;
-import espalier.nn.Nf4Weight;
 import espalier.nn.QuantisedWeight;
 import espalier.nn.Rows;
 import java.util.List;
@@ -45,7 +46,8 @@ class QuantisedBaseTest {
 
   private static QuantisedWeight codes(String form) {
     return switch (form) {
-      case "nf4" -> Nf4Weight.quantise(weight(), ScalarType.Float);
+      case "nf4" -> FourBitWeight.quantise(weight(), FourBit.NF4, ScalarType.Float);
+      case "fp4" -> FourBitWeight.quantise(weight(), FourBit.FP4, ScalarType.Float);
       case "int8" -> Int8Weight.quantise(weight(), ScalarType.Float);
       default -> Int4Weight.quantise(weight(), ScalarType.Float, 16);
     };
@@ -92,6 +94,15 @@ class QuantisedBaseTest {
     return new Tree.Draw(8).normal(2, 5, 64).set_requires_grad(true);
   }
 
+  // half the widest gap between two levels
+  private static double halfStep(String form) {
+    return switch (form) {
+      case "nf4" -> 0.16;
+      case "fp4" -> 0.18;
+      default -> 0.5 / 127;
+    };
+  }
+
   private static double gap(Tensor a, Tensor b) {
     return a.sub(b).abs().max().item_double();
   }
@@ -112,7 +123,7 @@ class QuantisedBaseTest {
         "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'"
       })
   void a_method_computes_what_it_does_over_the_decoded_weight(String fields) {
-    for (String form : List.of("nf4", "int8")) {
+    for (String form : List.of("nf4", "fp4", "int8")) {
       Linear layer = quantised(form);
       Linear plain = decoded(form);
       try (var _ = layer;
@@ -163,7 +174,7 @@ class QuantisedBaseTest {
         "'peft_type': 'SHIRA', 'r': 2"
       })
   void merging_rounds_to_the_grid_and_unmerging_brings_every_code_back(String fields) {
-    for (String form : List.of("nf4", "int8")) {
+    for (String form : List.of("nf4", "fp4", "int8")) {
       Linear layer = quantised(form);
       try (var _ = layer;
           var _ = new NoGradGuard()) {
@@ -174,12 +185,12 @@ class QuantisedBaseTest {
 
         MergeResult result = adapters.merge(true);
 
-        // half the widest gap of the levels, times the largest value of a block or a row
-        double step = (form.equals("nf4") ? 0.16 : 0.5 / 127) * sum.abs().max().item_double();
+        // times the largest value of a block or a row
+        double step = halfStep(form) * sum.abs().max().item_double();
         assertThat(gap(layer.weight(), sum)).isBetween(1e-6, step);
         assertThat(there(layer.quantised()).format()).isEqualTo(form);
         assertThat(result.warnings()).anyMatch(w -> w.contains("rounded to their form"));
-        assertThat(gap(layer.forward(input()), unmerged)).isLessThan(form.equals("nf4") ? 8 : 0.5);
+        assertThat(gap(layer.forward(input()), unmerged)).isLessThan(form.equals("int8") ? 0.5 : 8);
 
         adapters.unmerge();
 

@@ -41,6 +41,11 @@ final class BenchFigures {
       case "switch_model" -> withPeak(switching());
       case "init" -> List.of(BenchFigure.of("s", "/time/min_s").withPeak("/hwm_mb"));
       case "combine" -> combining();
+      case "experts" ->
+          List.of(
+              BenchFigure.of("the routed experts alone s", "/routed_only/min_s"),
+              BenchFigure.of("every expert's change first s", "/every_delta/min_s"),
+              BenchFigure.of("times faster", "/times_faster"));
       case "leak" -> leak();
       default ->
           throw new IllegalArgumentException(

@@ -2,6 +2,7 @@ package espalier.cli;
 
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.recipes.BaseDtype;
+import espalier.recipes.Quantize;
 import espalier.text.Example;
 import espalier.text.Message;
 import espalier.text.Tokenizer;
@@ -27,8 +28,17 @@ import tools.jackson.databind.json.JsonMapper;
  */
 record BenchInputs(Path f32, Path bf16, Path data, int threads) {
 
+  /** Forms of a base that the bfloat16 model is brought into as it is loaded. */
+  static final List<String> QUANTISED = List.of("nf4", "fp4", "int8");
+
   PretrainedModel load(String dtype) {
-    return PretrainedModel.load(folder(dtype), BaseDtype.of(dtype).type());
+    return QUANTISED.contains(dtype)
+        ? PretrainedModel.load(
+            folder(dtype).toString(),
+            BaseDtype.BF16.type(),
+            Quantize.of(dtype).quantisation(),
+            _ -> {})
+        : PretrainedModel.load(folder(dtype), BaseDtype.of(dtype).type());
   }
 
   Path folder(String dtype) {

@@ -19,11 +19,15 @@ final class BenchMethods {
 
   private static final String CHECKPOINTING = "_ckpt";
 
+  /** LoRA whose A is frozen by its optimizer, so that less is kept for backward. */
+  private static final String FROZEN_A = "lora_fa";
+
   private static final Map<String, String> CONFIGS = new LinkedHashMap<>();
 
   static {
     String lora = "'peft_type': 'LORA', 'r': 16, 'lora_alpha': 32";
     CONFIGS.put("lora", lora);
+    CONFIGS.put(FROZEN_A, lora);
     CONFIGS.put("lora_qv", lora + ", 'target_modules': ['q_proj', 'v_proj']");
     CONFIGS.put("dora", lora + ", 'use_dora': true");
     CONFIGS.put("rslora", lora + ", 'use_rslora': true");
@@ -38,7 +42,7 @@ final class BenchMethods {
   }
 
   /** Methods that the reference does not have. */
-  private static final Set<String> OURS = Set.of("abba", "hira_sb");
+  private static final Set<String> OURS = Set.of("abba", "hira_sb", FROZEN_A);
 
   private BenchMethods() {}
 
@@ -69,6 +73,11 @@ final class BenchMethods {
   /** The same method with gradient checkpointing. */
   static String checkpointing(String method) {
     return plain(method) + CHECKPOINTING;
+  }
+
+  /** Whether the optimizer is to be LoRA-FA. */
+  static boolean freezesA(String method) {
+    return plain(method).equals(FROZEN_A);
   }
 
   /** Whether the reference can do the same. */

@@ -14,7 +14,7 @@ import tools.jackson.databind.node.ObjectNode;
  *
  * @param sections names out of {@link #SECTIONS}
  * @param methods such as {@code lora}
- * @param dtypes {@code bf16} and {@code f32}
+ * @param dtypes {@code bf16} and {@code f32}, and forms of a quantised base, such as {@code nf4}
  * @param shapes batch and length of the training steps, such as {@code 4x256}
  * @param reps repetitions within a measurement
  */
@@ -37,7 +37,12 @@ record BenchPlan(
           "growth",
           "packed",
           "start",
-          "leak");
+          "leak",
+          "experts");
+
+  /** Sections that a base in codes can be measured in. */
+  private static final List<String> ON_CODES =
+      List.of("train", "checkpointing", "generate", "packed", "leak");
 
   /** The starts, and whether one repetition must do. */
   private static final Map<String, Boolean> STARTS = new LinkedHashMap<>();
@@ -59,6 +64,8 @@ record BenchPlan(
   private static final int PACKED_STEPS = 10;
   private static final int PACKED_EXAMPLES = 8;
   private static final int EXAMPLE_TOKENS = 96;
+  private static final int[] ROUTED = {2, 8, 32}; // experts of 32
+  private static final int ROUTED_TOKENS = 64;
 
   BenchPlan {
     for (String section : sections) {
@@ -68,7 +75,13 @@ record BenchPlan(
       known("method", method, BenchMethods.names());
     }
     for (String dtype : dtypes) {
-      known("dtype", dtype, List.of("f32", "bf16"));
+      if (!BenchInputs.QUANTISED.contains(dtype)) {
+        known("dtype", dtype, List.of("f32", "bf16", "nf4", "fp4", "int8"));
+      } else if (!ON_CODES.containsAll(sections)) {
+        throw new IllegalArgumentException(
+            "--sections is %s but a base in %s is measured in %s; name those, or bf16 and f32"
+                .formatted(String.join(",", sections), dtype, String.join(", ", ON_CODES)));
+      }
     }
     for (String shape : shapes) {
       if (!SHAPE.matcher(shape).matches()) {
@@ -134,6 +147,15 @@ record BenchPlan(
             }
             jobs.add(job("switch_model", dtype).put("reps", reps));
           }
+          case "experts" -> {
+            for (int routed : ROUTED) {
+              jobs.add(
+                  job("experts", dtype)
+                      .put("routed", routed)
+                      .put("tokens", ROUTED_TOKENS)
+                      .put("reps", 5 * reps));
+            }
+          }
           case "start" -> jobs.add(job(section, dtype).put("reps", reps));
           default ->
               jobs.add(
@@ -179,8 +201,11 @@ record BenchPlan(
 
   /** The measurement of the reference that answers to one of ours, or null if there is none. */
   static @Nullable ObjectNode reference(ObjectNode job) {
+    if (BenchInputs.QUANTISED.contains(job.path("dtype").asString())) {
+      return null;
+    }
     return switch (job.path("section").asString()) {
-      case "leak" -> null;
+      case "leak", "experts" -> null;
       case "train" -> BenchMethods.isInReference(job.path("method").asString()) ? job : null;
       case "ops" -> BenchMethods.isInReference(job.path("kind").asString()) ? job : null;
       case "packed" -> job.deepCopy().put("section", "quality");

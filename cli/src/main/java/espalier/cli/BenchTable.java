@@ -135,6 +135,9 @@ final class BenchTable {
         words.add(job.path(key).asString());
       }
     }
+    if (job.has("routed")) {
+      words.add(job.path("routed").asInt() + " experts");
+    }
     if (job.has("size")) {
       words.add(job.path("size").asString() + "x" + job.path("size").asString());
     }

@@ -3,6 +3,7 @@ package espalier.cli;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Scope;
 import espalier.recipes.CausalTrainee;
+import espalier.recipes.LoraPairs;
 import espalier.text.Example;
 import espalier.text.ExampleEncoder;
 import espalier.text.Tokenizer;
@@ -10,7 +11,9 @@ import espalier.training.AdamW;
 import espalier.training.Batch;
 import espalier.training.Dataset;
 import espalier.training.Examples;
+import espalier.training.LoraFa;
 import espalier.training.Memory;
+import espalier.training.Optimizer;
 import espalier.training.OverlongPolicy;
 import espalier.training.ParameterGroup;
 import espalier.training.Trainer;
@@ -41,6 +44,7 @@ final class BenchTraining {
       BenchMethods.put(model, method);
       var trainee = new CausalTrainee(model.model(), model.adapters());
       record.put("trainable_params", count(trainee));
+      record.put("quantised_mb", BenchWorker.megabytes(model.quantisedBytes()));
       record.put("after_load_mb", BenchWorker.megabytes(Memory.residentBytes()));
       long loading = Memory.peakBytes();
       Memory.resetPeak();
@@ -53,7 +57,10 @@ final class BenchTraining {
             record, inputs.threads(), () -> times.addAll(Timing.of(reps, 0, pass).seconds()));
       } else {
         model.model().train(true);
-        try (AdamW optimizer = optimizer(trainee, 1e-4, DECAY)) {
+        try (Optimizer optimizer =
+            BenchMethods.freezesA(method)
+                ? frozenA(trainee, model)
+                : optimizer(trainee, 1e-4, DECAY)) {
           var trainer = new Trainer(trainee, optimizer, 0);
           record.put("loss_first", trainer.step(List.of(batch), 1).loss());
           BenchWorker.share(
@@ -89,6 +96,14 @@ final class BenchTraining {
 
   private static AdamW optimizer(CausalTrainee trainee, double rate, double decay) {
     return new AdamW(List.of(new ParameterGroup("adapter", trainee.parameters(), rate, decay)));
+  }
+
+  private static LoraFa frozenA(CausalTrainee trainee, PretrainedModel model) {
+    return new LoraFa(
+        new ParameterGroup("adapter", trainee.parameters(), 1e-4, DECAY),
+        LoraPairs.of(model.adapters()),
+        LoraFa.RATES,
+        true);
   }
 
   private static double loss(CausalTrainee trainee, Batch batch) {

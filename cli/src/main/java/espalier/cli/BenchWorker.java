@@ -18,6 +18,7 @@ final class BenchWorker {
           Map.entry("ops", BenchOperations::whole),
           Map.entry("growth_adapters", BenchOperations::growth),
           Map.entry("combine", BenchCombining::measure),
+          Map.entry("experts", BenchExperts::measure),
           Map.entry("init", BenchStarts::measure),
           Map.entry("generate", BenchGeneration::measure),
           Map.entry("switch", BenchSwitching::layer),

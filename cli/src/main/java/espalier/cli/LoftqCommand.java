@@ -8,8 +8,8 @@ import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.OriginalWeights;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Adaptable;
+import espalier.nn.FourBit;
 import espalier.nn.Linear;
-import espalier.nn.Nf4;
 import espalier.recipes.BaseDtype;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -115,7 +115,7 @@ final class LoftqCommand implements Callable<Integer> {
   private static void round(Adaptable layer) {
     if (layer instanceof Linear linear) {
       try (var _ = new PointerScope()) {
-        linear.rebase(Nf4.quantise(linear.weight()).dequantise());
+        linear.rebase(FourBit.NF4.quantise(linear.weight()).dequantise());
       }
     }
   }

@@ -3,6 +3,7 @@ package espalier.cli;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Objects;
 import org.junit.jupiter.api.Test;
@@ -66,7 +67,35 @@ class BenchTest {
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage(
             "the section trian is not known; known are train, checkpointing, ops, combine, switch,"
-                + " init, generate, growth, packed, start, leak");
+                + " init, generate, growth, packed, start, leak, experts");
+  }
+
+  @Test
+  void a_base_in_codes_is_measured_where_it_can_be_and_alone() {
+    var plan =
+        new BenchPlan(List.of("train"), List.of("lora"), List.of("nf4"), List.of("4x256"), 1);
+    ObjectNode job = plan.jobs().getFirst();
+
+    assertThat(job.path("dtype").asString()).isEqualTo("nf4");
+    assertThat(BenchPlan.reference(job)).isNull();
+    assertThatThrownBy(
+            () -> new BenchPlan(List.of("switch"), List.of(), List.of("nf4"), List.of("4x256"), 1))
+        .hasMessage(
+            "--sections is switch but a base in nf4 is measured in train, checkpointing, generate,"
+                + " packed, leak; name those, or bf16 and f32");
+  }
+
+  @Test
+  void routed_experts_compute_what_every_experts_change_gives() {
+    ObjectNode job = plan("experts").jobs().getFirst().put("dtype", "f32").put("reps", 1);
+    ObjectNode record = job.deepCopy();
+    Path nowhere = Path.of("");
+
+    BenchExperts.measure(new BenchInputs(nowhere, nowhere, nowhere, 1), job, record);
+
+    assertThat(record.path("gap").asDouble()).isLessThan(1e-5);
+    assertThat(record.at("/routed_only/min_s").asDouble()).isPositive();
+    assertThat(record.at("/every_delta/min_s").asDouble()).isPositive();
   }
 
   @Test

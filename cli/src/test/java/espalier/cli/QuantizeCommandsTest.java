@@ -96,9 +96,9 @@ class QuantizeCommandsTest {
   @Test
   void an_unknown_form_is_refused_with_those_that_are_known() {
     CommandRun run =
-        CommandRun.of("merge", "-m", MODEL, "-a", ADAPTER, "-o", at("x"), "--quantize", "fp4");
+        CommandRun.of("merge", "-m", MODEL, "-a", ADAPTER, "-o", at("x"), "--quantize", "fp8");
 
     assertThat(run.exitCode()).isEqualTo(2);
-    assertThat(run.err()).contains("fp4").contains("none, nf4, int8, int4, keep");
+    assertThat(run.err()).contains("fp8").contains("none, nf4, fp4, int8, int4, keep");
   }
 }

@@ -54,6 +54,11 @@ final class BlockScales implements AutoCloseable {
     }
   }
 
+  /** The codes, [blocks] uint8. */
+  Tensor codes() {
+    return codes;
+  }
+
   /** Another owner of the same codes. */
   BlockScales share() {
     return new BlockScales(codes, largest, mean, table);

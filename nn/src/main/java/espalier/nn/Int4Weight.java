@@ -81,12 +81,11 @@ public final class Int4Weight extends BlockedWeight {
   }
 
   private static Tensor pairs(Tensor like) {
-    var values = new float[512];
-    for (int i = 0; i < 256; i++) {
-      values[2 * i] = i >> 4;
-      values[2 * i + 1] = i & 15;
+    var codes = new float[LARGEST + 1];
+    for (int code = 0; code <= LARGEST; code++) {
+      codes[code] = code;
     }
-    return Nf4.asPairs(values, like);
+    return FourBit.pairs(codes, like);
   }
 
   /** Inputs that share a scale and a zero point. */

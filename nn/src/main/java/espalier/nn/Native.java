@@ -147,7 +147,7 @@ public final class Native {
    * Leaves the memory of a tensor to the system, which drops pages that a file still has. Nothing
    * is lost; reading it again takes longer once. Where that is not known, nothing happens.
    */
-  static void pageOut(Tensor tensor) {
+  public static void pageOut(Tensor tensor) {
     MethodHandle advise = LINUX ? Advice.MADVISE : null;
     if (advise == null) {
       return;

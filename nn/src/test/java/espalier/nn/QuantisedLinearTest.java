@@ -31,7 +31,8 @@ class QuantisedLinearTest {
   }
 
   private static Linear layer(ScalarType dtype, long out, long in) {
-    return new Linear(Nf4Weight.quantise(randn(out, in), dtype), randn(out).to(dtype));
+    return new Linear(
+        FourBitWeight.quantise(randn(out, in), FourBit.NF4, dtype), randn(out).to(dtype));
   }
 
   private static <T> T there(@Nullable T value) {
@@ -107,7 +108,8 @@ class QuantisedLinearTest {
   @Test
   void a_transposed_layer_shows_its_weight_as_the_checkpoint_stores_it() {
     Tensor weight = randn(6, 64);
-    try (var layer = new TransposedLinear(Nf4Weight.quantise(weight, ScalarType.Float), null)) {
+    try (var layer =
+        new TransposedLinear(FourBitWeight.quantise(weight, FourBit.NF4, ScalarType.Float), null)) {
 
       assertThat(layer.in()).isEqualTo(64);
       assertThat(layer.out()).isEqualTo(6);

@@ -33,7 +33,7 @@ class QuantisedTest {
   void every_value_goes_to_the_nearest_of_the_sixteen_levels() {
     Tensor x = linspace(new Scalar(-1), new Scalar(1), 64);
 
-    Tensor seen = Nf4.quantise(x).dequantise();
+    Tensor seen = FourBit.NF4.quantise(x).dequantise();
 
     for (int i = 0; i < 64; i++) {
       float value = x.select(0, i).item_float();
@@ -50,14 +50,18 @@ class QuantisedTest {
     for (long[] shape : new long[][] {{3, 5}, {64}, {7, 11}, {2, 3, 43}}) {
       Tensor x = Init.shared(1).normal(1, shape);
 
-      Nf4 once = Nf4.quantise(x);
+      FourBitBlocks once = FourBit.NF4.quantise(x);
       Tensor values = once.dequantise();
 
       assertThat(values.shape()).containsExactly(shape);
       assertThat(once.packed().numel()).isEqualTo((x.numel() + 1) / 2);
       assertThat(once.packed().scalar_type().intern()).isEqualTo(ScalarType.Byte);
-      assertThat(Nf4.quantise(values).dequantise().equal(values)).isTrue();
-      assertThat(Nf4.of(once.packed(), once.absmax(), shape).dequantise().equal(values)).isTrue();
+      assertThat(FourBit.NF4.quantise(values).dequantise().equal(values)).isTrue();
+      assertThat(
+              FourBitBlocks.of(FourBit.NF4, once.packed(), once.absmax(), shape)
+                  .dequantise()
+                  .equal(values))
+          .isTrue();
     }
   }
 
@@ -66,7 +70,7 @@ class QuantisedTest {
     Tensor x = Init.shared(1).normal(1, 128);
     x.narrow(0, 64, 64).mul_(new Scalar(1000));
 
-    Tensor absmax = Nf4.quantise(x).absmax();
+    Tensor absmax = FourBit.NF4.quantise(x).absmax();
 
     assertThat(gap(absmax.select(0, 0), x.narrow(0, 0, 64).abs().max())).isZero();
     assertThat(gap(absmax.select(0, 1), x.narrow(0, 64, 64).abs().max())).isZero();
@@ -76,7 +80,7 @@ class QuantisedTest {
   void the_first_of_two_codes_lies_in_the_high_bits() {
     Tensor x = Tensor.create(new float[] {1, -1, 0}, 3);
 
-    Tensor packed = Nf4.quantise(x).packed();
+    Tensor packed = FourBit.NF4.quantise(x).packed();
 
     assertThat(packed.select(0, 0).item_int()).isEqualTo(15 * 16);
     assertThat(packed.select(0, 1).item_int()).isEqualTo(7 * 16);
@@ -84,7 +88,7 @@ class QuantisedTest {
 
   @Test
   void zeros_stay_zero() {
-    assertThat(Nf4.quantise(zeros(65)).dequantise().abs().max().item_double()).isZero();
+    assertThat(FourBit.NF4.quantise(zeros(65)).dequantise().abs().max().item_double()).isZero();
     assertThat(Int8Rows.quantise(zeros(2, 3)).dequantise().abs().max().item_double()).isZero();
   }
 
@@ -103,12 +107,12 @@ class QuantisedTest {
 
   @Test
   void parts_of_different_tensors_are_refused() {
-    Nf4 some = Nf4.quantise(zeros(70));
+    FourBitBlocks some = FourBit.NF4.quantise(zeros(70));
 
-    assertThatThrownBy(() -> Nf4.of(some.packed(), some.absmax(), 9, 9))
+    assertThatThrownBy(() -> FourBitBlocks.of(FourBit.NF4, some.packed(), some.absmax(), 9, 9))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage(
-            "81 values in NF4 are 41 bytes and 2 scales but there are 35 and 2; the parts are of"
+            "81 values in nf4 are 41 bytes and 2 scales but there are 35 and 2; the parts are of"
                 + " different tensors");
   }
 }

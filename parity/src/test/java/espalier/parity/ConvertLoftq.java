@@ -8,8 +8,8 @@ import espalier.adapters.lora.LoraLinear;
 import espalier.checkpoints.OriginalWeights;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.ModelInputs;
+import espalier.nn.FourBit;
 import espalier.nn.Linear;
-import espalier.nn.Nf4;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.Map;
@@ -58,7 +58,7 @@ final class ConvertLoftq implements Experiment {
             (path, layer) -> {
               if (layer instanceof Linear linear
                   && names.contains(path.substring(path.lastIndexOf('.') + 1))) {
-                Tensor rounded = Nf4.quantise(linear.weight()).dequantise();
+                Tensor rounded = FourBit.NF4.quantise(linear.weight()).dequantise();
                 linear.rebase(rounded);
                 got.put("dequantized." + path, rounded);
               }

@@ -11,6 +11,8 @@ public enum Quantize {
   NONE(Quantisation.NONE),
   /** In NF4, the 4-bit form of QLoRA. */
   NF4(Quantisation.NF4),
+  /** In FP4, a float of 4 bits. */
+  FP4(Quantisation.FP4),
   /** In 8-bit integers. */
   INT8(Quantisation.INT8),
   /** In 4-bit integers by groups of inputs, as QALoRA needs it. */

@@ -1,10 +1,10 @@
 package espalier.adapters.lora;
 
 import espalier.adapters.calibration.Svd;
+import espalier.nn.FourBit;
 import espalier.nn.Init;
 import espalier.nn.Int8Rows;
 import espalier.nn.Linear;
-import espalier.nn.Nf4;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -45,7 +45,7 @@ final class LoftqStart {
 
   private static Tensor rounded(Tensor weight, int bits) {
     return bits == 4
-        ? Nf4.quantise(weight).dequantise()
+        ? FourBit.NF4.quantise(weight).dequantise()
         : Int8Rows.quantise(half(weight)).dequantise();
   }
 

@@ -19,8 +19,9 @@ import espalier.nn.Adaptable;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
+import espalier.nn.FourBit;
+import espalier.nn.FourBitWeight;
 import espalier.nn.Linear;
-import espalier.nn.Nf4Weight;
 import espalier.nn.TransposedLinear;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -155,7 +156,8 @@ class MergeWithoutBackupTest {
   void an_entry_near_zero_and_half_precision_and_codes_are_refused_and_nothing_is_merged() {
     var near = new Linear(draw.normal(6, 8), null);
     var half = new Linear(draw.normal(6, 8).to(ScalarType.BFloat16), null);
-    var codes = new Linear(Nf4Weight.quantise(draw.normal(6, 64), ScalarType.Float), null);
+    var codes =
+        new Linear(FourBitWeight.quantise(draw.normal(6, 64), FourBit.NF4, ScalarType.Float), null);
     for (Linear layer : List.of(near, half, codes)) {
       Adapters adapters = on(Map.of("layer", layer));
       adapters.attach("one", UNSET.withTargets(Targets.named("layer")), 1);

@@ -13,7 +13,7 @@ import espalier.adapters.calibration.Svd;
 import espalier.nn.Adaptable;
 import espalier.nn.Convolution;
 import espalier.nn.Embedding;
-import espalier.nn.Nf4;
+import espalier.nn.FourBit;
 import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -56,7 +56,7 @@ class LoftqTest {
 
   private void quantise(String path) {
     Adaptable layer = model.at(path);
-    layer.rebase(Nf4.quantise(layer.weight()).dequantise());
+    layer.rebase(FourBit.NF4.quantise(layer.weight()).dequantise());
   }
 
   private LoraLinear lora(String path) {

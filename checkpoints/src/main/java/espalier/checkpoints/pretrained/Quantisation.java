@@ -1,8 +1,9 @@
 package espalier.checkpoints.pretrained;
 
+import espalier.nn.FourBit;
+import espalier.nn.FourBitWeight;
 import espalier.nn.Int4Weight;
 import espalier.nn.Int8Weight;
-import espalier.nn.Nf4Weight;
 import espalier.nn.QuantisedWeight;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -16,6 +17,8 @@ public enum Quantisation {
   NONE,
   /** NF4 with quantised scales: 4.13 bits a value. */
   NF4,
+  /** FP4, a float of 4 bits, with quantised scales: 4.13 bits a value. */
+  FP4,
   /** 8-bit integers with one scale a row. */
   INT8,
   /**
@@ -37,7 +40,8 @@ public enum Quantisation {
   QuantisedWeight of(Tensor weight) {
     ScalarType dtype = weight.scalar_type().intern();
     return switch (this) {
-      case NF4 -> Nf4Weight.quantise(weight, dtype);
+      case NF4 -> FourBitWeight.quantise(weight, FourBit.NF4, dtype);
+      case FP4 -> FourBitWeight.quantise(weight, FourBit.FP4, dtype);
       case INT8 -> Int8Weight.quantise(weight, dtype);
       case INT4 -> Int4Weight.quantise(weight, dtype, group(weight.size(1)));
       case NONE, KEEP -> throw new IllegalStateException(this + " does not quantise");

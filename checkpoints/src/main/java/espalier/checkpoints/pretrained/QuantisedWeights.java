@@ -1,5 +1,6 @@
 package espalier.checkpoints.pretrained;
 
+import espalier.nn.Native;
 import espalier.nn.QuantisedWeight;
 import espalier.nn.Weights;
 import org.bytedeco.javacpp.PointerScope;
@@ -23,7 +24,12 @@ record QuantisedWeights(Weights plain, Quantisation how, boolean transposed) imp
   public @Nullable QuantisedWeight findQuantised(String key) {
     try (var _ = new PointerScope()) {
       Tensor tensor = plain.find(key);
-      return tensor == null ? null : how.of(transposed ? tensor.t() : tensor);
+      if (tensor == null) {
+        return null;
+      }
+      QuantisedWeight codes = how.of(transposed ? tensor.t() : tensor);
+      Native.pageOut(tensor); // read once and never again, but it would count as held memory
+      return codes;
     } catch (IllegalArgumentException e) {
       throw new IllegalArgumentException(key + ": " + e.getMessage(), e);
     }

@@ -54,7 +54,9 @@ class QuantisedModelTest {
   })
   void a_quantised_model_computes_what_its_decoded_weights_do(String name, String path) {
     for (Quantisation how :
-        new Quantisation[] {Quantisation.NF4, Quantisation.INT8, Quantisation.INT4}) {
+        new Quantisation[] {
+          Quantisation.NF4, Quantisation.FP4, Quantisation.INT8, Quantisation.INT4
+        }) {
       try (var model = load(name, ScalarType.Float, how);
           var plain = load(name, ScalarType.Float, Quantisation.NONE);
           var _ = Scope.open();
@@ -77,7 +79,7 @@ class QuantisedModelTest {
   @ParameterizedTest
   @EnumSource(
       value = Quantisation.class,
-      names = {"NF4", "INT8"})
+      names = {"NF4", "FP4", "INT8"})
   void embeddings_norms_and_the_head_stay_plain(Quantisation how) {
     try (var model = load("llama", ScalarType.BFloat16, how)) {
 

@@ -11,19 +11,27 @@ import org.bytedeco.pytorch.TensorOptions;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
- * A weight in {@linkplain Nf4 NF4} whose block scales are quantised too: 4.13 bits a value.
+ * A weight in {@linkplain FourBit 4 bits} whose block scales are quantised too: 4.13 bits a value.
  *
  * @see <a href="https://arxiv.org/abs/2305.14314">QLoRA: Efficient Finetuning of Quantized LLMs</a>
  */
-public final class Nf4Weight extends BlockedWeight {
+public final class FourBitWeight extends BlockedWeight {
 
+  private final FourBit form;
   private final Tensor packed; // [⌈out · in / 2⌉] uint8
   private final BlockScales scales;
   private final Tensor pairs; // [256], the two values of each byte as one int64
 
-  private Nf4Weight(
-      long out, long in, ScalarType dtype, Tensor packed, BlockScales scales, Tensor pairs) {
-    super(out, in, dtype, Nf4.BLOCK);
+  private FourBitWeight(
+      FourBit form,
+      long out,
+      long in,
+      ScalarType dtype,
+      Tensor packed,
+      BlockScales scales,
+      Tensor pairs) {
+    super(out, in, dtype, FourBitBlocks.BLOCK);
+    this.form = form;
     this.packed = Scope.own(packed);
     this.scales = scales;
     this.pairs = Scope.own(pairs);
@@ -33,9 +41,10 @@ public final class Nf4Weight extends BlockedWeight {
    * Quantises a weight.
    *
    * @param weight [out, in] of any floating dtype, all finite
+   * @param form what codes stand for
    * @param dtype of products with the result
    */
-  public static Nf4Weight quantise(Tensor weight, ScalarType dtype) {
+  public static FourBitWeight quantise(Tensor weight, FourBit form, ScalarType dtype) {
     requireMatrix(weight);
     try (var _ = new PointerScope()) {
       long out = weight.size(0);
@@ -43,20 +52,24 @@ public final class Nf4Weight extends BlockedWeight {
       Tensor flat = weight.detach().contiguous().view(-1);
       long n = flat.numel();
       Tensor packed = bytes((n + 1) / 2, weight);
-      Tensor absmax = flat.new_empty((n + Nf4.BLOCK - 1) / Nf4.BLOCK).to(ScalarType.Float);
+      Tensor absmax =
+          flat.new_empty((n + FourBitBlocks.BLOCK - 1) / FourBitBlocks.BLOCK).to(ScalarType.Float);
       // By parts, because the codes are int64 on their way and take 16 times the result.
       for (long from = 0; from < n; from += PART) {
         try (var _ = new PointerScope()) {
           long count = Math.min(PART, n - from);
-          Nf4 part = Nf4.quantise(flat.narrow(0, from, count));
+          FourBitBlocks part = form.quantise(flat.narrow(0, from, count));
           packed.narrow(0, from / 2, (count + 1) / 2).copy_(part.packed());
           absmax
-              .narrow(0, from / Nf4.BLOCK, (count + Nf4.BLOCK - 1) / Nf4.BLOCK)
+              .narrow(
+                  0,
+                  from / FourBitBlocks.BLOCK,
+                  (count + FourBitBlocks.BLOCK - 1) / FourBitBlocks.BLOCK)
               .copy_(part.absmax());
         }
       }
-      return new Nf4Weight(
-          out, in, dtype.intern(), packed, BlockScales.quantise(absmax), Nf4.pairs(packed));
+      return new FourBitWeight(
+          form, out, in, dtype.intern(), packed, BlockScales.quantise(absmax), form.pairs(packed));
     }
   }
 
@@ -69,7 +82,7 @@ public final class Nf4Weight extends BlockedWeight {
 
   @Override
   public String format() {
-    return "nf4";
+    return form.key();
   }
 
   @Override
@@ -96,18 +109,20 @@ public final class Nf4Weight extends BlockedWeight {
         pairs
             .index_select(0, packed.narrow(0, from / 2, bytes).to(ScalarType.Int))
             .view(ScalarType.Float);
-    Tensor factors = scales.decode(from / Nf4.BLOCK, (n + Nf4.BLOCK - 1) / Nf4.BLOCK);
-    scale(values.narrow(0, 0, n), factors, Nf4.BLOCK, to);
+    Tensor factors =
+        scales.decode(
+            from / FourBitBlocks.BLOCK, (n + FourBitBlocks.BLOCK - 1) / FourBitBlocks.BLOCK);
+    scale(values.narrow(0, 0, n), factors, FourBitBlocks.BLOCK, to);
   }
 
   @Override
   public QuantisedWeight requantised(Tensor weight) {
-    return quantise(weight, dtype());
+    return quantise(weight, form, dtype());
   }
 
   @Override
   public QuantisedWeight withDtype(ScalarType dtype) {
-    return new Nf4Weight(out(), in(), dtype.intern(), packed, scales.share(), pairs);
+    return new FourBitWeight(form, out(), in(), dtype.intern(), packed, scales.share(), pairs);
   }
 
   @Override
