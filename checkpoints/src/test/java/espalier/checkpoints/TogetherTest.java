@@ -65,6 +65,8 @@ class TogetherTest {
     methods.put("gralora", "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2");
     methods.put("shira", "'peft_type': 'SHIRA', 'r': 2");
     methods.put("abba", "'peft_type': 'ABBA', 'r1': 2, 'r2': 2");
+    methods.put("loha", "'peft_type': 'LOHA', 'r': 2");
+    methods.put("lokr", "'peft_type': 'LOKR', 'r': 2");
     methods.put("hirasb", "'peft_type': 'HIRA_SB', 'r': 4");
     methods.put("whitened", "'peft_type': 'HIRA_SB', 'r': 3, 'precondition': true");
     methods.put("lorasb", "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'");

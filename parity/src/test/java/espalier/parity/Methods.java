@@ -19,6 +19,8 @@ final class Methods {
           "kappatune",
           "kasa",
           "loftq",
+          "loha",
+          "lokr",
           "lora",
           "lora_ga",
           "lorafa",

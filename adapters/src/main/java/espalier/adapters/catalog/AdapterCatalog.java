@@ -9,6 +9,8 @@ import espalier.adapters.abba.AbbaFormat;
 import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
 import espalier.adapters.hirasb.HiraSbFormat;
+import espalier.adapters.loha.LohaFormat;
+import espalier.adapters.lokr.LokrFormat;
 import espalier.adapters.lora.LoraFormat;
 import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
@@ -45,6 +47,8 @@ public final class AdapterCatalog {
         new GraloraFormat(),
         new HiraFormat(),
         new HiraSbFormat(),
+        new LohaFormat(),
+        new LokrFormat(),
         new LoraFormat(),
         new ShiraFormat());
   }
