@@ -18,6 +18,8 @@ module espalier.adapters {
   exports espalier.adapters.lora;
   exports espalier.adapters.lora.starts;
   exports espalier.adapters.lycoris;
+  exports espalier.adapters.miss;
+  exports espalier.adapters.oft;
   exports espalier.adapters.shira;
 
   requires transitive espalier.nn;

@@ -9,6 +9,7 @@ import espalier.adapters.hirasb.HiraSbConfig;
 import espalier.adapters.loha.LohaConfig;
 import espalier.adapters.lokr.LokrConfig;
 import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.miss.MissConfig;
 import espalier.adapters.shira.ShiraConfig;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
@@ -36,6 +37,7 @@ class KeptForBackwardTest {
             GraloraConfig.defaults(),
             ShiraConfig.defaults(),
             AbbaConfig.defaults(),
+            MissConfig.defaults(),
             LohaConfig.defaults(),
             LokrConfig.defaults(),
             HiraSbConfig.defaults())

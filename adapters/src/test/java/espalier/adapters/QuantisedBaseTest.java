@@ -122,6 +122,9 @@ class QuantisedBaseTest {
         "'peft_type': 'SHIRA', 'r': 2",
         "'peft_type': 'ABBA', 'r1': 2, 'r2': 2",
         "'peft_type': 'LOHA', 'r': 4",
+        "'peft_type': 'MISS', 'r': 4",
+        "'peft_type': 'MISS', 'r': 2, 'init_weights': 'bat'",
+        "'peft_type': 'OFT', 'oft_block_size': 4",
         "'peft_type': 'LOKR', 'r': 2",
         "'peft_type': 'HIRA_SB', 'r': 4",
         "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'"
@@ -176,6 +179,9 @@ class QuantisedBaseTest {
         "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2",
         "'peft_type': 'ABBA', 'r1': 2, 'r2': 2",
         "'peft_type': 'LOHA', 'r': 4",
+        "'peft_type': 'MISS', 'r': 4",
+        "'peft_type': 'MISS', 'r': 2, 'init_weights': 'bat'",
+        "'peft_type': 'OFT', 'oft_block_size': 4",
         "'peft_type': 'LOKR', 'r': 2",
         "'peft_type': 'SHIRA', 'r': 2"
       })

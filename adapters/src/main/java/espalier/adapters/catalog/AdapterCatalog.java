@@ -12,6 +12,8 @@ import espalier.adapters.hirasb.HiraSbFormat;
 import espalier.adapters.loha.LohaFormat;
 import espalier.adapters.lokr.LokrFormat;
 import espalier.adapters.lora.LoraFormat;
+import espalier.adapters.miss.MissFormat;
+import espalier.adapters.oft.OftFormat;
 import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
 import java.util.Collections;
@@ -50,6 +52,8 @@ public final class AdapterCatalog {
         new LohaFormat(),
         new LokrFormat(),
         new LoraFormat(),
+        new MissFormat(),
+        new OftFormat(),
         new ShiraFormat());
   }
 
