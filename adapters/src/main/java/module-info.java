@@ -13,8 +13,13 @@ module espalier.adapters {
   exports espalier.adapters.hira;
   exports espalier.adapters.hirasb;
   exports espalier.adapters.kappa;
+  exports espalier.adapters.loha;
+  exports espalier.adapters.lokr;
   exports espalier.adapters.lora;
   exports espalier.adapters.lora.starts;
+  exports espalier.adapters.lycoris;
+  exports espalier.adapters.miss;
+  exports espalier.adapters.oft;
   exports espalier.adapters.shira;
 
   requires transitive espalier.nn;

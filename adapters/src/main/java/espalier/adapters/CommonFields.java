@@ -82,11 +82,15 @@ final class CommonFields {
   }
 
   static void writeTargets(Targets targets, ConfigWriter out) {
+    writeChoice(targets, out);
+    out.put("fan_in_fan_out", targets.fanInFanOut());
+  }
+
+  static void writeChoice(Targets targets, ConfigWriter out) {
     out.put("target_modules", targets.modules())
         .put("exclude_modules", targets.exclude())
         .put("layers_to_transform", targets.layers())
         .put("layers_pattern", targets.layersPattern())
-        .put("modules_to_save", targets.saved())
-        .put("fan_in_fan_out", targets.fanInFanOut());
+        .put("modules_to_save", targets.saved());
   }
 }

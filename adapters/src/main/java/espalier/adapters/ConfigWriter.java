@@ -143,6 +143,12 @@ public final class ConfigWriter {
     return this;
   }
 
+  /** The same for a method whose files do not say how a weight is stored. */
+  public ConfigWriter choice(Targets targets) {
+    CommonFields.writeChoice(targets, this);
+    return this;
+  }
+
   /** The fields, keys sorted. */
   public ObjectNode json() {
     var all = new TreeMap<String, JsonNode>();

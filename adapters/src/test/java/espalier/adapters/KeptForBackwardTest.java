@@ -6,7 +6,10 @@ import espalier.adapters.abba.AbbaConfig;
 import espalier.adapters.gralora.GraloraConfig;
 import espalier.adapters.hira.HiraConfig;
 import espalier.adapters.hirasb.HiraSbConfig;
+import espalier.adapters.loha.LohaConfig;
+import espalier.adapters.lokr.LokrConfig;
 import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.miss.MissConfig;
 import espalier.adapters.shira.ShiraConfig;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
@@ -34,6 +37,9 @@ class KeptForBackwardTest {
             GraloraConfig.defaults(),
             ShiraConfig.defaults(),
             AbbaConfig.defaults(),
+            MissConfig.defaults(),
+            LohaConfig.defaults(),
+            LokrConfig.defaults(),
             HiraSbConfig.defaults())
         .map(config -> Named.of(config.peftType(), config));
   }

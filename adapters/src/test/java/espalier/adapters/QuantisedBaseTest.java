@@ -119,6 +119,11 @@ class QuantisedBaseTest {
         "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2",
         "'peft_type': 'SHIRA', 'r': 2",
         "'peft_type': 'ABBA', 'r1': 2, 'r2': 2",
+        "'peft_type': 'LOHA', 'r': 4",
+        "'peft_type': 'MISS', 'r': 4",
+        "'peft_type': 'MISS', 'r': 2, 'init_weights': 'bat'",
+        "'peft_type': 'OFT', 'oft_block_size': 4",
+        "'peft_type': 'LOKR', 'r': 2",
         "'peft_type': 'HIRA_SB', 'r': 4",
         "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'"
       })
@@ -171,6 +176,11 @@ class QuantisedBaseTest {
         "'peft_type': 'HIRA_SB', 'r': 4",
         "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2",
         "'peft_type': 'ABBA', 'r1': 2, 'r2': 2",
+        "'peft_type': 'LOHA', 'r': 4",
+        "'peft_type': 'MISS', 'r': 4",
+        "'peft_type': 'MISS', 'r': 2, 'init_weights': 'bat'",
+        "'peft_type': 'OFT', 'oft_block_size': 4",
+        "'peft_type': 'LOKR', 'r': 2",
         "'peft_type': 'SHIRA', 'r': 2"
       })
   void merging_rounds_to_the_grid_and_unmerging_brings_every_code_back(String fields) {

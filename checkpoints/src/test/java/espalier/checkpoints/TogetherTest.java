@@ -65,10 +65,19 @@ class TogetherTest {
     methods.put("gralora", "'peft_type': 'GRALORA', 'r': 4, 'gralora_k': 2");
     methods.put("shira", "'peft_type': 'SHIRA', 'r': 2");
     methods.put("abba", "'peft_type': 'ABBA', 'r1': 2, 'r2': 2");
+    methods.put("loha", "'peft_type': 'LOHA', 'r': 2");
+    methods.put("lokr", "'peft_type': 'LOKR', 'r': 2");
+    methods.put("miss", "'peft_type': 'MISS', 'r': 4");
     methods.put("hirasb", "'peft_type': 'HIRA_SB', 'r': 4");
     methods.put("whitened", "'peft_type': 'HIRA_SB', 'r': 3, 'precondition': true");
     methods.put("lorasb", "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'");
+    methods.put("oft", "'peft_type': 'OFT', 'oft_block_size': 4");
     return methods;
+  }
+
+  /** Those whose updates add up; a rotation turns what others see instead. */
+  private static List<String> additive() {
+    return METHODS.keySet().stream().filter(name -> !name.equals("oft")).toList();
   }
 
   private final PretrainedModel model = PretrainedModel.load(MODEL, ScalarType.Float);
@@ -159,7 +168,7 @@ class TogetherTest {
   @Test
   void active_together_they_give_the_base_and_the_sum_of_their_updates() {
     // one that acts on some tokens only has no update of the weight, so it is left out here
-    List<String> names = METHODS.keySet().stream().filter(name -> !name.equals("alora")).toList();
+    List<String> names = additive().stream().filter(name -> !name.equals("alora")).toList();
     Tensor x = normal(createCPUGenerator(9), 3, 5, layer().in());
     Tensor expected = layer().base(x);
     for (String name : names) {
@@ -185,7 +194,7 @@ class TogetherTest {
   @Test
   void each_contributes_what_it_contributes_alone() {
     Tensor ids = ids(1);
-    var names = List.copyOf(METHODS.keySet());
+    List<String> names = additive();
     Tensor base;
     try (var _ = model.adapters().disable()) {
       base = queries(ids);

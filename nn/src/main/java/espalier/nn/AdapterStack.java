@@ -150,12 +150,19 @@ public final class AdapterStack {
     if (inForce.size() == 1) {
       return inForce.getFirst().first(x);
     }
+    var inputs = new ArrayList<Tensor>();
+    Tensor innermost = x;
+    for (Adapter adapter : inForce.reversed()) {
+      inputs.addFirst(innermost);
+      innermost = adapter instanceof ActsOnInput acting ? acting.turned(innermost) : innermost;
+    }
     // Several contributions are summed in float32 and rounded once.
-    Tensor y = layer.base(x);
+    Tensor y = layer.base(innermost);
     ScalarType dtype = y.scalar_type().intern();
     Tensor sum = HalfPrecision.widened(y);
-    for (Adapter adapter : inForce) {
-      sum = adapter.forward(x, sum);
+    for (int i = 0; i < inputs.size(); i++) {
+      Adapter adapter = inForce.get(i);
+      sum = adapter instanceof ActsOnInput ? sum : adapter.forward(inputs.get(i), sum);
     }
     return sum.to(dtype);
   }

@@ -46,6 +46,7 @@ final class Adapting {
 
   /** Loads adapters by name from the folders where the reference saved them. */
   static Adapters load(PretrainedModel model, Map<String, Path> folders, boolean trainable) {
+    model.adapters().allowMixedMethods();
     folders.forEach(
         (name, folder) -> {
           if (OverlookedTies.in(OverlookedTies.config(folder), model.model())

@@ -8,6 +8,7 @@ import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraLinear;
 import espalier.adapters.lora.TiedEmbedding;
 import espalier.adapters.lora.TiedHead;
+import espalier.adapters.lycoris.LycorisAdapter;
 import espalier.adapters.shira.ShiraLinear;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.TransposedLinear;
@@ -92,6 +93,7 @@ final class ConfigCase implements Experiment {
                 case LoraEmbedding lora -> scaling.put(path, lora.scaling());
                 case TiedHead lora -> scaling.put(path, lora.scaling());
                 case TiedEmbedding lora -> scaling.put(path, lora.scaling());
+                case LycorisAdapter lycoris -> scaling.put(path, lycoris.scaling());
                 case ShiraLinear shira -> scaling.put(path, shira.scale());
                 default -> {} // parameters, whose modules the reference names by their wrappers
               }

@@ -17,6 +17,8 @@ import tools.jackson.databind.node.ObjectNode;
  */
 final class Departures {
 
+  private static final String CORE = "hada_t1";
+
   private Departures() {}
 
   /** The tensors that a case expects, or what is right in their place. */
@@ -28,6 +30,11 @@ final class Departures {
     if (golden.kind().equals("model")
         && golden.adapters().values().stream().anyMatch(OverlookedTies::overwritesBase)) {
       expected.remove("disabled_logits");
+    }
+    if (golden.kind().equals("layer")
+        && expected.keySet().stream().anyMatch(k -> k.endsWith(CORE))) {
+      // the reference's backward takes the product of the other core tensor for the first factors
+      expected.keySet().removeIf(k -> k.endsWith("hada_w1_a") || k.endsWith("hada_w2_a"));
     }
     return expected;
   }

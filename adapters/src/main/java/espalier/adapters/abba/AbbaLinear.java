@@ -1,10 +1,6 @@
 package espalier.adapters.abba;
 
-import static org.bytedeco.pytorch.global.torch.dropout;
-
 import espalier.nn.Adapter;
-import espalier.nn.BranchProduct;
-import espalier.nn.Features;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
@@ -21,13 +17,13 @@ public final class AbbaLinear extends Adapter {
 
   private final Linear layer;
   private final double scaling;
-  private final double dropout;
+  private final LinearBranch branch;
   private final List<Tensor> factors; // B₁ [out, r1], A₁ [r1, in], B₂ [out, r2], A₂ [r2, in]
 
   AbbaLinear(AbbaConfig config, Linear layer, Init init) {
     this.layer = layer;
     scaling = Math.sqrt(config.alpha1() * config.alpha2());
-    dropout = config.dropout();
+    branch = new LinearBranch(layer, config.dropout());
     AbbaFactors start = AbbaFactors.start(config, layer, init);
     Tensor a1 = parameter("abba_A1", start.a1());
     Tensor b1 = parameter("abba_B1", start.b1());
@@ -48,30 +44,12 @@ public final class AbbaLinear extends Adapter {
 
   @Override
   public Tensor first(Tensor x) {
-    Tensor rows = Features.rows(x);
-    Tensor y =
-        dropping() // then base and branch see different inputs
-            ? BranchProduct.into(layer.base(rows), kept(rows), factors, branch())
-            : BranchProduct.whole(layer, rows, factors, branch());
-    return Features.shaped(y, x);
+    return branch.first(x, training(), factors, new KhatriRao(scaling()));
   }
 
   @Override
   public Tensor forward(Tensor x, Tensor y) {
-    Tensor own = Features.rows(y).clone(); // somebody else may hold y
-    return Features.shaped(BranchProduct.into(own, kept(Features.rows(x)), factors, branch()), x);
-  }
-
-  private KhatriRao branch() {
-    return new KhatriRao(scaling());
-  }
-
-  private boolean dropping() {
-    return dropout > 0 && training();
-  }
-
-  private Tensor kept(Tensor x) {
-    return dropping() ? dropout(x, dropout, true) : x;
+    return branch.forward(x, y, training(), factors, new KhatriRao(scaling()));
   }
 
   @Override

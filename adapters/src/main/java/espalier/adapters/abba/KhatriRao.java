@@ -19,7 +19,7 @@ import org.jspecify.annotations.Nullable;
  *
  * @param s the factor on the branch
  */
-record KhatriRao(double s) implements BranchProduct.Branch {
+public record KhatriRao(double s) implements BranchProduct.Branch {
 
   @Override
   public void add(Tensor x, List<Tensor> factors, Tensor y) {

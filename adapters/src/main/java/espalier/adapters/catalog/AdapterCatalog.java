@@ -9,7 +9,11 @@ import espalier.adapters.abba.AbbaFormat;
 import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
 import espalier.adapters.hirasb.HiraSbFormat;
+import espalier.adapters.loha.LohaFormat;
+import espalier.adapters.lokr.LokrFormat;
 import espalier.adapters.lora.LoraFormat;
+import espalier.adapters.miss.MissFormat;
+import espalier.adapters.oft.OftFormat;
 import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
 import java.util.Collections;
@@ -45,7 +49,11 @@ public final class AdapterCatalog {
         new GraloraFormat(),
         new HiraFormat(),
         new HiraSbFormat(),
+        new LohaFormat(),
+        new LokrFormat(),
         new LoraFormat(),
+        new MissFormat(),
+        new OftFormat(),
         new ShiraFormat());
   }
 

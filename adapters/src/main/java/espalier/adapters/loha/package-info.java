@@ -1,0 +1,2 @@
+/** LoHa. Read {@link espalier.adapters.loha.LohaAdapter} first. */
+package espalier.adapters.loha;

@@ -1,0 +1,2 @@
+/** LoKr. Read {@link espalier.adapters.lokr.LokrAdapter} first. */
+package espalier.adapters.lokr;

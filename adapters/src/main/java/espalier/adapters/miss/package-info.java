@@ -1,0 +1,2 @@
+/** MiSS. Read {@link espalier.adapters.miss.MissLinear} first. */
+package espalier.adapters.miss;

@@ -1,0 +1,2 @@
+/** OFT. Read {@link espalier.adapters.oft.OftLinear} first. */
+package espalier.adapters.oft;
