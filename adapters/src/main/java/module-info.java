@@ -6,6 +6,7 @@
 module espalier.adapters {
   exports espalier.adapters;
   exports espalier.adapters.abba;
+  exports espalier.adapters.adalora;
   exports espalier.adapters.calibration;
   exports espalier.adapters.catalog;
   exports espalier.adapters.gralora;

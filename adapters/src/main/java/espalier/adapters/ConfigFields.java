@@ -26,15 +26,27 @@ public final class ConfigFields {
 
   private final String owner; // "" or "eva_config."
   private final ObjectNode fields;
-  private final Set<String> asked = new LinkedHashSet<>();
-  private final Set<String> idle = new LinkedHashSet<>();
+  private final Set<String> asked;
+  private final Set<String> idle;
   private final List<String> warnings;
   private final Map<String, String> strangers; // of the nested objects, with the nearest known key
 
   private ConfigFields(
       String owner, ObjectNode fields, List<String> warnings, Map<String, String> strangers) {
+    this(owner, fields, new LinkedHashSet<>(), new LinkedHashSet<>(), warnings, strangers);
+  }
+
+  private ConfigFields(
+      String owner,
+      ObjectNode fields,
+      Set<String> asked,
+      Set<String> idle,
+      List<String> warnings,
+      Map<String, String> strangers) {
     this.owner = owner;
     this.fields = fields;
+    this.asked = asked;
+    this.idle = idle;
     this.warnings = warnings;
     this.strangers = strangers;
   }
@@ -46,6 +58,13 @@ public final class ConfigFields {
   /** The fields of a file's object, which is left as it is. */
   public static ConfigFields of(ObjectNode fields) {
     return whole(fields.deepCopy());
+  }
+
+  /** These fields but for one, which the caller has read; what is asked of them is asked here. */
+  public ConfigFields without(String key) {
+    ObjectNode fewer = fields.deepCopy();
+    fewer.remove(key);
+    return new ConfigFields(owner, fewer, asked, idle, warnings, strangers);
   }
 
   /** No fields: whatever is asked for has its default. */

@@ -59,6 +59,9 @@ class AdapterContractTest {
     if (method.equals("OFT")) {
       fields.put("oft_block_size", 0); // r alone says how it is divided
     }
+    if (method.equals("ADALORA")) {
+      fields.put("init_r", 2).put("total_step", 100);
+    }
     return AdapterCatalog.standard().read(fields).config();
   }
 

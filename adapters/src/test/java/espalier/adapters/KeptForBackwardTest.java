@@ -3,6 +3,7 @@ package espalier.adapters;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import espalier.adapters.abba.AbbaConfig;
+import espalier.adapters.adalora.AdaloraConfig;
 import espalier.adapters.gralora.GraloraConfig;
 import espalier.adapters.hira.HiraConfig;
 import espalier.adapters.hirasb.HiraSbConfig;
@@ -37,6 +38,7 @@ class KeptForBackwardTest {
             GraloraConfig.defaults(),
             ShiraConfig.defaults(),
             AbbaConfig.defaults(),
+            AdaloraConfig.defaults(100),
             MissConfig.defaults(),
             LohaConfig.defaults(),
             LokrConfig.defaults(),

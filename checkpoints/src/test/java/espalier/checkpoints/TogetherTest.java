@@ -68,6 +68,7 @@ class TogetherTest {
     methods.put("loha", "'peft_type': 'LOHA', 'r': 2");
     methods.put("lokr", "'peft_type': 'LOKR', 'r': 2");
     methods.put("miss", "'peft_type': 'MISS', 'r': 4");
+    methods.put("adalora", "'peft_type': 'ADALORA', 'init_r': 2, 'total_step': 9");
     methods.put("hirasb", "'peft_type': 'HIRA_SB', 'r': 4");
     methods.put("whitened", "'peft_type': 'HIRA_SB', 'r': 3, 'precondition': true");
     methods.put("lorasb", "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'");

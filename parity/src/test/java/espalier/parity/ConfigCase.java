@@ -71,6 +71,7 @@ final class ConfigCase implements Experiment {
       ObjectNode written = overlooked ? OverlookedTies.without(file) : file.asObject();
       want.set("adapter_config", comparable(written));
       want.set("scaling", scaling(golden.get("modules")));
+      Departures.rankIsNoParameter(want);
       Departures.wholeNamesOnly(want);
       Departures.storageOfAnyTarget(want, path -> model.find(path) instanceof TransposedLinear);
       if (!model.model().tiedWeights().isEmpty()) {

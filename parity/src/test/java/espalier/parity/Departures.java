@@ -95,6 +95,23 @@ final class Departures {
   }
 
   /**
+   * Takes AdaLoRA's rank of each layer out of the count, for the reference keeps it as a parameter
+   * of one number, and its scaling, which there is alpha and not what the branch is multiplied by.
+   *
+   * @param expected what a config case expects; changed where the method is AdaLoRA
+   */
+  static void rankIsNoParameter(ObjectNode expected) {
+    if (!expected.path("given").path("type").asString("").equals("adalora")) {
+      return;
+    }
+    ObjectNode counts = expected.required("parameters").asObject();
+    long all = counts.required("all").asLong() - expected.required("targeted_modules").size();
+    counts.put("all", all);
+    counts.put("percent", ConfigCase.percent(counts.required("trainable").asLong(), all));
+    expected.putObject("scaling");
+  }
+
+  /**
    * How much stronger the reference's combination is. It inherits {@code use_rslora}, so that its
    * scaling is the root of its rank and not 1.
    */

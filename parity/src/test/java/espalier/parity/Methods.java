@@ -8,6 +8,7 @@ final class Methods {
 
   private static final Set<String> KNOWN =
       Set.of(
+          "adalora",
           "alora",
           "arrow",
           "bdlora",

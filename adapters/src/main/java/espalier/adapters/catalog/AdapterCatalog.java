@@ -6,6 +6,7 @@ import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.abba.AbbaFormat;
+import espalier.adapters.adalora.AdaloraFormat;
 import espalier.adapters.gralora.GraloraFormat;
 import espalier.adapters.hira.HiraFormat;
 import espalier.adapters.hirasb.HiraSbFormat;
@@ -46,6 +47,7 @@ public final class AdapterCatalog {
   public static AdapterCatalog standard() {
     return of(
         new AbbaFormat(),
+        new AdaloraFormat(),
         new GraloraFormat(),
         new HiraFormat(),
         new HiraSbFormat(),

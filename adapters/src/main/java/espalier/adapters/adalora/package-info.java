@@ -1,0 +1,2 @@
+/** AdaLoRA. Read {@link espalier.adapters.adalora.AdaloraLinear} first. */
+package espalier.adapters.adalora;
