@@ -2,6 +2,7 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Float8Weight;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import java.util.ArrayList;
@@ -212,6 +213,13 @@ final class Attaching implements AutoCloseable {
 
   private ScalarType dtype(Adaptable layer) {
     ScalarType base = layer.dtype();
+    if (!options.autocast()
+        && layer instanceof Linear linear
+        && linear.quantised() instanceof Float8Weight codes) {
+      throw new UnsupportedAdapterException(
+          "autocast_adapter_dtype is false, by which adapters take the dtype of the base, but that is %s, in which nothing can be computed; leave it true for adapters in float32"
+              .formatted(codes.format()));
+    }
     return switch (base) {
       case Double, Float -> base;
       case BFloat16, Half -> options.autocast() ? ScalarType.Float : base;

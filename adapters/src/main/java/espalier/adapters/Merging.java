@@ -3,6 +3,8 @@ package espalier.adapters;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
+import espalier.nn.ExpertWeight;
+import espalier.nn.Float8Weight;
 import espalier.nn.Linear;
 import espalier.nn.Merge;
 import espalier.nn.QuantisedWeight;
@@ -189,6 +191,9 @@ final class Merging {
   }
 
   private static boolean rounds(Adaptable layer, List<String> names) {
+    if (layer instanceof ExpertWeight experts && Float8Weight.holds(experts.weight())) {
+      return names.stream().anyMatch(name -> layer.adapters().find(name) != null);
+    }
     QuantisedWeight codes = layer instanceof Linear linear ? linear.quantised() : null;
     return codes != null
         && names.stream()

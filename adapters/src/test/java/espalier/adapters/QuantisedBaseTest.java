@@ -6,7 +6,11 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.hirasb.HiraSbConfig;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraInit;
 import espalier.nn.Adapter;
+import espalier.nn.ExpertWeight;
+import espalier.nn.Float8Weight;
 import espalier.nn.FourBit;
 import espalier.nn.FourBitWeight;
 import espalier.nn.Int4Weight;
@@ -23,6 +27,7 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -48,6 +53,8 @@ class QuantisedBaseTest {
     return switch (form) {
       case "nf4" -> FourBitWeight.quantise(weight(), FourBit.NF4, ScalarType.Float);
       case "fp4" -> FourBitWeight.quantise(weight(), FourBit.FP4, ScalarType.Float);
+      case "float8_e4m3fn" ->
+          Float8Weight.quantise(weight(), ScalarType.Float8_e4m3fn, ScalarType.Float);
       case "int8" -> Int8Weight.quantise(weight(), ScalarType.Float);
       default -> Int4Weight.quantise(weight(), ScalarType.Float, 16);
     };
@@ -99,6 +106,7 @@ class QuantisedBaseTest {
     return switch (form) {
       case "nf4" -> 0.16;
       case "fp4" -> 0.18;
+      case "float8_e4m3fn" -> 1.0 / 16;
       default -> 0.5 / 127;
     };
   }
@@ -129,7 +137,7 @@ class QuantisedBaseTest {
         "'peft_type': 'HIRA_SB', 'r': 4, 'space': 'additive'"
       })
   void a_method_computes_what_it_does_over_the_decoded_weight(String fields) {
-    for (String form : List.of("nf4", "fp4", "int8")) {
+    for (String form : List.of("nf4", "fp4", "int8", "float8_e4m3fn")) {
       Linear layer = quantised(form);
       Linear plain = decoded(form);
       try (var _ = layer;
@@ -186,7 +194,7 @@ class QuantisedBaseTest {
         "'peft_type': 'SHIRA', 'r': 2"
       })
   void merging_rounds_to_the_grid_and_unmerging_brings_every_code_back(String fields) {
-    for (String form : List.of("nf4", "fp4", "int8")) {
+    for (String form : List.of("nf4", "fp4", "int8", "float8_e4m3fn")) {
       Linear layer = quantised(form);
       try (var _ = layer;
           var _ = new NoGradGuard()) {
@@ -292,6 +300,87 @@ class QuantisedBaseTest {
       assertThat(there(layer.quantised()).format()).isEqualTo("int8");
       Tensor whole = layer.weight().add(adapter(adapters).deltaWeight());
       assertThat(gap(whole, before)).isLessThan(0.5 / 127 * 6);
+    }
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      value = ScalarType.class,
+      names = {"Half", "BFloat16", "Float8_e4m3fn", "Float8_e5m2"})
+  void adapters_are_float32_over_a_base_of_fewer_bits_however_they_come(ScalarType dtype) {
+    try (var layer = new Linear(weight().to(dtype), null)) {
+      Adapters adapters = on(layer);
+      AdapterConfig config = config("'peft_type': 'LORA', 'r': 2");
+
+      adapters.attach("default", config, AttachOptions.seeded(1));
+      adapters.add("other", config, AttachOptions.seeded(2));
+
+      for (String name : List.of("default", "other")) {
+        there(adapters.on(name).get("layer"))
+            .parameters()
+            .values()
+            .forEach(p -> assertThat(p.scalar_type().intern()).isEqualTo(ScalarType.Float));
+      }
+      assertThat(layer.forward(input()).isfinite().all().item_bool()).isTrue();
+    }
+  }
+
+  @Test
+  void adapters_can_not_take_the_dtype_of_a_base_in_which_nothing_is_computed() {
+    try (var layer = new Linear(weight().to(ScalarType.Float8_e5m2), null)) {
+      Adapters adapters = on(layer);
+
+      assertThatThrownBy(
+              () ->
+                  adapters.attach(
+                      "default",
+                      config("'peft_type': 'LORA', 'r': 2"),
+                      AttachOptions.seeded(1).withAutocast(false)))
+          .isInstanceOf(UnsupportedAdapterException.class)
+          .hasMessage(
+              "autocast_adapter_dtype is false, by which adapters take the dtype of the base, but"
+                  + " that is float8_e5m2, in which nothing can be computed; leave it true for"
+                  + " adapters in float32");
+
+      assertThat(adapters.names()).isEmpty();
+    }
+  }
+
+  @Test
+  void stacked_experts_in_float8_are_widened_to_be_used_and_rounded_to_be_merged() {
+    Tensor w = new Tree.Draw(3).normal(3, 6, 5).to(ScalarType.Float8_e4m3fn);
+    var layer = new ExpertWeight(w, false);
+    try (Tree tree = Tree.empty().with("m.w", layer);
+        var _ = new NoGradGuard()) {
+      Adapters adapters = Adapters.of(tree, ModelFacts.of("llama"));
+      Targets targets = Targets.named().withParameters(List.of("m.w"));
+      LoraConfig config =
+          LoraConfig.builder().r(2).alpha(2).init(new LoraInit.Unset()).targets(targets).build();
+      adapters.attach("default", config, AttachOptions.seeded(1));
+      Adapter lora = there(adapters.on("default").get("m.w"));
+      Tensor sum = w.to(ScalarType.Float).add(lora.deltaWeight());
+      Tensor x = new Tree.Draw(8).normal(3, 4, 5);
+
+      for (int e = 0; e < 3; e++) {
+        Tensor wanted = x.select(0, e).matmul(sum.select(0, e).t());
+        assertThat(gap(layer.forward(x.select(0, e), e), wanted)).isLessThan(1e-4);
+        assertThat(gap(layer.forward(x).select(0, e), wanted)).isLessThan(1e-4);
+      }
+
+      MergeResult result = adapters.merge(true);
+
+      assertThat(result.warnings()).anyMatch(warning -> warning.contains("rounded to their form"));
+
+      assertThat(
+              layer
+                  .weight()
+                  .to(ScalarType.Float)
+                  .equal(sum.to(ScalarType.Float8_e4m3fn).to(ScalarType.Float)))
+          .isTrue();
+
+      adapters.unmerge();
+
+      assertThat(layer.weight().to(ScalarType.Float).equal(w.to(ScalarType.Float))).isTrue();
     }
   }
 

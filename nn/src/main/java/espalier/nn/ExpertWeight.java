@@ -7,7 +7,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * One stacked parameter of a mixture of experts, W [experts, out, in], or a plain one [out, in].
- * Its path is the parameter's own name: it holds one parameter whose name is empty.
+ * Its path is the parameter's own name: it holds one parameter whose name is empty. A parameter in
+ * float8 is widened as it is used, of a single expert no more than that expert's part.
  */
 public final class ExpertWeight extends Adaptable {
 
@@ -91,15 +92,20 @@ public final class ExpertWeight extends Adaptable {
 
   @Override
   public Tensor base(Tensor x, Tensor w, @Nullable Tensor none) {
+    Tensor wide = widened(w, x);
     if (w.dim() == 2) {
-      return linear(x, transposed ? w.t() : w);
+      return linear(x, transposed ? wide.t() : wide);
     }
-    return x.matmul(transposed ? w : w.transpose(1, 2));
+    return x.matmul(transposed ? wide : wide.transpose(1, 2));
+  }
+
+  private static Tensor widened(Tensor w, Tensor x) {
+    return Float8Weight.holds(w) ? w.to(x.scalar_type().intern()) : w;
   }
 
   /** One expert with the adapters in force: x [tokens, in] to [tokens, out]. */
   public Tensor forward(Tensor x, long expert) {
-    Tensor y = linear(x, weight(expert));
+    Tensor y = linear(x, widened(weight(expert), x));
     for (Adapter adapter : adapters().inForce()) {
       adapter.requireReady(x);
       if (!(adapter instanceof ExpertAdapter branch)) {

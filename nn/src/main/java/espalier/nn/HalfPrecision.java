@@ -41,9 +41,9 @@ public final class HalfPrecision {
     };
   }
 
-  /** The same numbers in float32 at least: half precision is cast, all else stays as it is. */
+  /** The same numbers in float32 at least: what is shorter is cast, all else stays as it is. */
   public static Tensor widened(Tensor tensor) {
-    return isHalf(tensor) ? tensor.to(ScalarType.Float) : tensor;
+    return isHalf(tensor) || Float8Weight.holds(tensor) ? tensor.to(ScalarType.Float) : tensor;
   }
 
   /** The dtype that sums are made in: float64 where the numbers are float64, float32 else. */

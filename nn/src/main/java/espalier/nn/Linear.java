@@ -26,7 +26,8 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
   private final PackedWeight packed = new PackedWeight();
 
   /**
-   * A linear layer over given tensors.
+   * A linear layer over given tensors. A weight in float8 is widened wherever it is used, to the
+   * dtype of the bias or else to float32.
    *
    * @param weight [out, in]
    * @param bias [out], or null
@@ -42,7 +43,14 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
     }
     this.weightName = weightName;
     this.biasName = biasName;
-    this.weight = parameter(weightName, weight);
+    if (Float8Weight.holds(weight)) {
+      this.codes =
+          Float8Weight.of(
+              this instanceof TransposedLinear ? weight.t() : weight,
+              bias == null ? ScalarType.Float : bias.scalar_type().intern());
+    } else {
+      this.weight = parameter(weightName, weight);
+    }
     this.bias = bias == null ? null : parameter(biasName, bias);
   }
 

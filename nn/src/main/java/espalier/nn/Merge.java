@@ -258,7 +258,8 @@ public final class Merge implements AutoCloseable {
   public boolean finite() {
     write(List.of(this));
     try (var _ = new PointerScope()) {
-      boolean whole = !dense || weight == null || weight.isfinite().all().item_bool();
+      boolean whole =
+          !dense || weight == null || HalfPrecision.widened(weight).isfinite().all().item_bool();
       return whole
           && finiteCodes
           && written.stream().allMatch(Patch::finite)

@@ -118,6 +118,27 @@ class QuantisedLinearTest {
     }
   }
 
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void a_layer_over_float8_computes_in_its_inputs_dtype(boolean transposed) {
+    Tensor stored = randn(48, 64).to(ScalarType.Float8_e4m3fn);
+    Tensor shown = transposed ? stored.t().contiguous() : stored;
+    try (Linear layer = transposed ? new TransposedLinear(shown, null) : new Linear(shown, null)) {
+      Tensor x = randn(20, 64).set_requires_grad(true);
+      Tensor same = x.detach().clone().set_requires_grad(true);
+
+      Tensor y = layer.forward(x);
+      y.square().sum().backward();
+      Tensor wanted = linear(same, stored.to(ScalarType.Float));
+      wanted.square().sum().backward();
+
+      assertThat(gap(y, wanted)).isLessThan(1e-4);
+      assertThat(gap(x.grad(), same.grad())).isLessThan(1e-2); // of gradients of some 1000
+      assertThat(layer.forward(x.to(ScalarType.BFloat16)).scalar_type().intern())
+          .isEqualTo(ScalarType.BFloat16);
+    }
+  }
+
   @Test
   void a_trained_bias_gets_its_gradient() {
     try (Linear layer = layer(ScalarType.Float, 8, 64)) {

@@ -35,8 +35,14 @@ class QuantisedWeightTest {
     return Stream.of(
         form("nf4", w -> FourBitWeight.quantise(w, FourBit.NF4, ScalarType.Float)),
         form("fp4", w -> FourBitWeight.quantise(w, FourBit.FP4, ScalarType.Float)),
+        form("float8_e4m3fn", w -> float8(w, ScalarType.Float8_e4m3fn)),
+        form("float8_e5m2", w -> float8(w, ScalarType.Float8_e5m2)),
         form("int8", w -> Int8Weight.quantise(w, ScalarType.Float)),
         form("int4", w -> Int4Weight.quantise(w, ScalarType.Float, 4)));
+  }
+
+  private static Float8Weight float8(Tensor weight, ScalarType form) {
+    return Float8Weight.quantise(weight, form, ScalarType.Float);
   }
 
   private static Arguments form(String name, Function<Tensor, QuantisedWeight> make) {
@@ -180,6 +186,20 @@ class QuantisedWeightTest {
 
       assertThat(second.rows(0, 8, ScalarType.Float).equal(before)).isTrue();
       assertThat(second.dtype()).isEqualTo(ScalarType.BFloat16);
+    }
+  }
+
+  @Test
+  void what_float8_can_not_reach_becomes_the_end_of_its_range() {
+    Tensor weight = Tensor.create(new float[] {1e6f, -1e6f, 0.3f}, 1, 3);
+
+    try (Float8Weight four = float8(weight, ScalarType.Float8_e4m3fn);
+        Float8Weight five = float8(weight, ScalarType.Float8_e5m2)) {
+      assertThat(four.rows(0, 1).equal(Tensor.create(new float[] {448, -448, 0.3125f}, 1, 3)))
+          .isTrue();
+      assertThat(five.rows(0, 1).equal(Tensor.create(new float[] {57344, -57344, 0.3125f}, 1, 3)))
+          .isTrue();
+      assertThat(four.bytes()).isEqualTo(3);
     }
   }
 

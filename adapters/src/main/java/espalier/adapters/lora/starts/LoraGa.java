@@ -3,6 +3,7 @@ package espalier.adapters.lora.starts;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.TargetException;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.Prepared;
 import espalier.adapters.calibration.TensorCache;
 import espalier.adapters.calibration.WeightGradients;
@@ -10,6 +11,7 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
+import espalier.nn.QuantisedWeight;
 import espalier.nn.Scope;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -47,6 +49,7 @@ public final class LoraGa {
    * @param cache where files are
    * @param cacheFile the file's name, or null to keep nothing
    * @throws ConfigException if the config's start is not LoRA-GA
+   * @throws UnsupportedAdapterException if a target is quantised, before a step runs
    * @throws TargetException if none of the targets is a linear layer
    * @throws IllegalStateException if a target got no gradient, or the file lacks one
    */
@@ -127,6 +130,15 @@ public final class LoraGa {
           "none of the targets is a linear layer, which init_lora_weights lora_ga is for; name"
               + " linear layers in target_modules");
     }
+    layers.forEach(
+        (path, layer) -> {
+          QuantisedWeight codes = layer.quantised();
+          if (codes != null) {
+            throw new UnsupportedAdapterException(
+                "%s is quantised as %s, for which init_lora_weights lora_ga does not exist: it takes factors out of the plain weight; load the model without --quantize, or use another start"
+                    .formatted(path, codes.format()));
+          }
+        });
     return layers;
   }
 }

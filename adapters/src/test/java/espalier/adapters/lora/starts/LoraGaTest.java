@@ -14,6 +14,7 @@ import espalier.adapters.NativeScope;
 import espalier.adapters.TargetException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
+import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.Prepared;
 import espalier.adapters.calibration.Svd;
 import espalier.adapters.lora.LoraConfig;
@@ -22,6 +23,9 @@ import espalier.adapters.lora.LoraInit.Direction;
 import espalier.adapters.lora.LoraInit.Scale;
 import espalier.adapters.lora.LoraLinear;
 import espalier.nn.Embedding;
+import espalier.nn.FourBit;
+import espalier.nn.FourBitWeight;
+import espalier.nn.Linear;
 import espalier.nn.Scope;
 import java.util.ArrayList;
 import java.util.List;
@@ -296,6 +300,40 @@ class LoraGaTest {
 
     assertThat(chain.layer("q").weight().equal(weight)).isTrue();
     assertThat(attached.warnings()).anyMatch(w -> w.contains("no gradient was estimated"));
+  }
+
+  @Test
+  void a_quantised_target_is_refused_before_any_data_is_read() {
+    Chain chain = Chain.float32();
+    Linear layer = chain.layer("q");
+    layer.quantise(FourBitWeight.quantise(layer.weight(), FourBit.NF4, ScalarType.Float));
+    var steps = new ArrayList<String>();
+
+    assertThatThrownBy(
+            () -> LoraGa.estimateGradients(chain.tree, FACTS, usual(), () -> steps.add("a step")))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessageStartingWith("block.q is quantised as nf4, for which init_lora_weights lora_ga");
+
+    assertThat(steps).isEmpty();
+    assertThat(chain.layer("o").observed()).isFalse();
+  }
+
+  @Test
+  void flags_and_mode_are_restored_when_a_step_fails() {
+    Chain chain = Chain.float32();
+    Runnable failing =
+        () -> {
+          step(chain).run();
+          throw new IllegalStateException("the data broke off");
+        };
+
+    assertThatThrownBy(() -> LoraGa.estimateGradients(chain.tree, FACTS, usual(), failing))
+        .hasMessage("the data broke off");
+
+    assertThat(chain.tree.training()).isFalse();
+    assertThat(chain.layer("q").observed()).isFalse();
+    assertThat(chain.layer("q").weight().requires_grad()).isFalse();
+    assertThat(chain.layer("q").weight().grad().defined()).isFalse();
   }
 
   @Test
