@@ -111,6 +111,12 @@ final class ChatAdapters {
   }
 
   private void bring(Found adapter) {
+    List<String> tokens = model.missingTokens(adapter.folder());
+    if (!tokens.isEmpty()) {
+      throw new IllegalStateException(
+          "%s has %d tokens of its own, such as %s, which can not come into a talk that is under way; start the chat with --adapter %s"
+              .formatted(adapter.name(), tokens.size(), tokens.getFirst(), adapter.folder()));
+    }
     if (model.adapters().names().contains(adapter.name())) {
       model.swapAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
       talk.close(); // what the model remembers was computed with the old tensors

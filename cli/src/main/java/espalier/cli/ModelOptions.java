@@ -58,6 +58,7 @@ final class ModelOptions {
     PretrainedModel loaded = model.load(dtype, quantize.form(), output);
     try {
       if (ranks != null) {
+        folders.forEach(loaded::adoptTokens); // a model that is split can not grow
         loaded.model().parallelPlan(ranks.size()).apply(loaded.model(), ranks);
       }
       for (int i = 0; i < folders.size(); i++) {

@@ -162,6 +162,30 @@ class WorkCommandsTest {
   }
 
   @Test
+  void tokens_that_a_recipe_adds_are_known_to_whoever_generates_with_its_adapter()
+      throws IOException {
+    String train = recipes.write("tokens", "{peft_type: LORA, r: 4, target_modules: [q_proj]}");
+    done("train", train, "--quiet", "--set", "add_tokens=[<tree>]");
+    String[] asked = {
+      "generate",
+      "-m",
+      recipes.model(),
+      "--raw",
+      "-p",
+      "an elm <tree>",
+      "--max-new-tokens",
+      "2",
+      "--json"
+    };
+
+    JsonNode plain = json(done(asked).out());
+    JsonNode adapted = json(done(and(asked, "-a", recipes.at("tokens"))).out());
+
+    assertThat(plain.get("prompt_tokens").asInt() - adapted.get("prompt_tokens").asInt())
+        .isEqualTo("<tree>".length() - 1);
+  }
+
+  @Test
   void kappa_chooses_a_number_of_layers_for_a_recipe() {
     List<String> lines =
         done("kappa", "-m", recipes.model(), "--num-modules", "3", "--json").out().lines().toList();

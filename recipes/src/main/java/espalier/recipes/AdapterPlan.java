@@ -27,8 +27,8 @@ public final class AdapterPlan {
    * @throws espalier.adapters.ConfigException if a field has a wrong value
    */
   public static List<String> attach(
-      PretrainedModel model, Recipe recipe, Consumer<String> progress) {
-    AdapterSource from = recipe.from();
+      PretrainedModel model, Recipe asked, Consumer<String> progress) {
+    AdapterSource from = asked.from();
     if (from != null) {
       return model
           .loadAdapter(
@@ -37,9 +37,11 @@ public final class AdapterPlan {
               LoadOptions.defaults().withTrainable(true))
           .warnings();
     }
+    var warnings = new ArrayList<String>();
+    Recipe recipe = NewTokens.add(asked, model, warnings::add);
     AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());
     AdapterConfig config = read.config();
-    var warnings = new ArrayList<>(read.warnings());
+    warnings.addAll(read.warnings());
     Attached attached =
         DataStart.needed(config)
             ? DataStart.attachWithoutData(model, config)

@@ -90,7 +90,8 @@ final class RecipeRanks {
     new ParallelPlan(styles).apply(model, ranks);
   }
 
-  private static boolean tied(Model model, String embedding, String head) {
+  /** Whether two layers are one weight. */
+  static boolean tied(Model model, String embedding, String head) {
     var both = List.of(embedding + ".weight", head + ".weight");
     return model.tiedWeights().stream().anyMatch(set -> set.containsAll(both));
   }

@@ -26,6 +26,9 @@ final class ResolvedRecipe {
     out.put("dtype", recipe.dtype().key());
     out.put("quantize", key(recipe.quantize()));
     out.set("adapter", recipe.adapter().deepCopy());
+    if (!recipe.addTokens().isEmpty()) {
+      list(out.putArray("add_tokens"), recipe.addTokens());
+    }
     DataSection data = recipe.data();
     ObjectNode d = out.putObject("data");
     list(d.putArray("train"), data.train());

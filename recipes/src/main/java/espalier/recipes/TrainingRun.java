@@ -158,6 +158,10 @@ public final class TrainingRun implements AutoCloseable {
         PretrainedModel.load(
             recipe.model(), recipe.dtype().type(), recipe.quantize().quantisation(), progress);
     try {
+      if (from != null) {
+        model.adoptTokens(from);
+      }
+      recipe = NewTokens.add(recipe, model, listener::message);
       model.model().gradientCheckpointing(recipe.training().gradientCheckpointing());
       var encoder =
           new ExampleEncoder(model.tokenizer(), data.trainOn() == DataSection.TrainOn.ALL);

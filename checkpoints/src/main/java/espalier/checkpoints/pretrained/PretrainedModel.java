@@ -8,6 +8,7 @@ import espalier.adapters.LoadResult;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
+import espalier.adapters.TokenRows;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AdapterSource;
@@ -15,6 +16,7 @@ import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.ModelSource;
 import espalier.models.Model;
 import espalier.models.NewRows;
+import espalier.nn.Collective;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.QuantisedWeight;
@@ -24,6 +26,8 @@ import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
+import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -41,6 +45,7 @@ public final class PretrainedModel implements AutoCloseable {
 
   private final String name;
   private ModelParts parts;
+  private boolean tokensAdded;
   private final Adapters adapters;
   private final AdapterCatalog catalog;
 
@@ -194,8 +199,8 @@ public final class PretrainedModel implements AutoCloseable {
   /**
    * Adds tokens to the tokenizer and, where they have no row yet, to the embeddings: for words and
    * markers that the model is to learn. The former {@link #tokenizer} is closed. Train the new rows
-   * with {@code trainable_token_indices}, and save with {@link SaveEmbeddings#NO} to keep the file
-   * small: loading it needs these tokens added again, with whatever rows.
+   * with {@code trainable_token_indices}: then the file has these rows and no embedding, and the
+   * tokenizer is saved beside it, so that {@link #loadAdapter} adds the tokens again.
    *
    * @param tokens texts; those that the tokenizer has are passed over
    * @param special whether decoding can leave them out
@@ -206,7 +211,14 @@ public final class PretrainedModel implements AutoCloseable {
    */
   public List<Integer> addTokens(List<String> tokens, boolean special, NewRows rows) {
     Tokenizer before = tokenizer();
-    Tokenizer after = before.withTokens(tokens, special);
+    Tokenizer after = extend(tokens, special, rows);
+    before.close();
+    return tokens.stream().map(token -> after.id(token).orElseThrow()).toList();
+  }
+
+  /** The former tokenizer stays open. */
+  private Tokenizer extend(List<String> tokens, boolean special, NewRows rows) {
+    Tokenizer after = tokenizer().withTokens(tokens, special);
     try {
       if (after.vocabularySize() > model().config().vocabulary()) {
         model().resizeTokenEmbeddings(after.vocabularySize(), rows);
@@ -215,9 +227,67 @@ public final class PretrainedModel implements AutoCloseable {
       after.close();
       throw e;
     }
+    tokensAdded |= after.vocabularySize() > tokenizer().vocabularySize();
     parts = parts.withTokenizer(after);
-    before.close();
-    return tokens.stream().map(token -> after.id(token).orElseThrow()).toList();
+    return after;
+  }
+
+  /**
+   * The tokens that a tokenizer beside an adapter has after all of the model's; none if there is no
+   * tokenizer, or it is no extension of the model's.
+   */
+  public List<String> missingTokens(Path folder) {
+    return MoreTokens.in(folder, parts.tokenizer(), parts.path()).stream()
+        .flatMap(run -> run.tokens().stream())
+        .toList();
+  }
+
+  /**
+   * Adds the {@linkplain #missingTokens tokens} that an adapter in a folder was trained with, as
+   * {@link #loadAdapter} does by itself: for callers who read text, or split the model, before.
+   *
+   * @throws IllegalStateException if rows are missing and adapters are on the embeddings already;
+   *     nothing is changed
+   */
+  public void adoptTokens(Path folder) {
+    for (MoreTokens run : MoreTokens.in(folder, parts.tokenizer(), parts.path())) {
+      addTokens(run.tokens(), run.special(), NewRows.aroundMean(0));
+    }
+  }
+
+  /** Loads what needs the tokens of a folder; if that fails, the model has them no more. */
+  private LoadResult withTokensOf(Path folder, Supplier<LoadResult> load) {
+    List<MoreTokens> more = MoreTokens.in(folder, parts.tokenizer(), parts.path());
+    if (more.isEmpty()) {
+      return load.get();
+    }
+    Tokenizer before = tokenizer();
+    boolean added = tokensAdded;
+    int rows = model().config().vocabulary();
+    try {
+      for (MoreTokens run : more) {
+        Tokenizer last = tokenizer();
+        extend(run.tokens(), run.special(), NewRows.aroundMean(0));
+        close(last, before);
+      }
+      LoadResult result = load.get();
+      before.close();
+      return result;
+    } catch (RuntimeException | Error e) {
+      close(tokenizer(), before);
+      parts = parts.withTokenizer(before);
+      tokensAdded = added;
+      if (model().config().vocabulary() != rows) {
+        model().resizeTokenEmbeddings(rows, NewRows.aroundMean(0));
+      }
+      throw e;
+    }
+  }
+
+  private static void close(Tokenizer tokenizer, Tokenizer kept) {
+    if (tokenizer != kept) {
+      tokenizer.close();
+    }
   }
 
   /** The adapters: everything that can be done with them. */
@@ -240,9 +310,13 @@ public final class PretrainedModel implements AutoCloseable {
     return loadAdapter(adapter, folder, LoadOptions.defaults());
   }
 
-  /** Loads an adapter. */
+  /**
+   * Loads an adapter. Tokens that were added when it was trained, which a tokenizer beside it
+   * tells, are added first, and {@link #tokenizer} is another one then.
+   */
   public LoadResult loadAdapter(String adapter, Path folder, LoadOptions options) {
-    return AdapterFiles.load(adapters, adapter, folder, catalog, options);
+    return withTokensOf(
+        folder, () -> AdapterFiles.load(adapters, adapter, folder, catalog, options));
   }
 
   /**
@@ -265,19 +339,59 @@ public final class PretrainedModel implements AutoCloseable {
     return AdapterFiles.swap(adapters, adapter, folder, catalog);
   }
 
-  /** Saves an adapter as a folder that PEFT reads, and either loads on the untouched base. */
+  /**
+   * Saves an adapter as a folder that PEFT reads, and either loads on the untouched base. Where
+   * tokens were added, the tokenizer lies beside it; embeddings that have rows for them are saved
+   * along unless the adapter trained all of these rows.
+   */
   public void saveAdapter(String adapter, Path folder) {
-    AdapterFiles.save(adapters, adapter, folder, catalog);
+    saveAdapter(adapter, folder, SaveStart.AUTO);
   }
 
   /** Saves an adapter as a folder, as trained or converted. */
   public void saveAdapter(String adapter, Path folder, SaveStart start) {
-    AdapterFiles.save(adapters, adapter, folder, catalog, start);
+    saveAdapter(
+        adapter, folder, start, hasAllNewRows(adapter) ? SaveEmbeddings.NO : SaveEmbeddings.AUTO);
+  }
+
+  private boolean hasAllNewRows(String adapter) {
+    List<Integer> fresh =
+        IntStream.range(parts.vocabulary(), model().config().vocabulary()).boxed().toList();
+    String input = model().inputEmbedding().orElse("");
+    String head = model().outputHead().orElse(input);
+    boolean one =
+        head.equals(input)
+            || model().tiedWeights().stream()
+                .anyMatch(group -> group.containsAll(List.of(input + ".weight", head + ".weight")));
+    List<String> layers = one ? List.of(input) : List.of(input, head);
+    return !fresh.isEmpty()
+        && switch (adapters.config(adapter).tokens()) {
+          case null -> false;
+          case TokenRows.OfInput(var ids) -> one && ids.containsAll(fresh);
+          case TokenRows.OfLayers(var named) ->
+              layers.stream()
+                  .allMatch(
+                      layer ->
+                          named.entrySet().stream()
+                              .anyMatch(
+                                  each ->
+                                      ("." + layer).endsWith("." + each.getKey())
+                                          && each.getValue().containsAll(fresh)));
+        };
   }
 
   /** Saves an adapter as a folder, with or without the base's embeddings. */
   public void saveAdapter(String adapter, Path folder, SaveStart start, SaveEmbeddings embeddings) {
     AdapterFiles.save(adapters, adapter, folder, catalog, start, embeddings);
+    if (!tokensAdded) {
+      return;
+    }
+    Collective ranks = adapters.ranks();
+    if (ranks == null) {
+      tokenizer().save(folder);
+    } else {
+      ranks.first(() -> tokenizer().save(folder));
+    }
   }
 
   /**
