@@ -57,6 +57,7 @@ final class ModelOptions {
       if (ranks != null) {
         loaded.model().parallelPlan(ranks.size()).apply(loaded.model(), ranks);
       }
+      loaded.adapters().allowMixedMethods();
       for (NamedAdapter adapter : adapters) {
         loaded.loadAdapter(adapter.name(), adapter.folder()).warnings().forEach(output::note);
       }
