@@ -130,6 +130,7 @@ final class ConvertCommand implements Callable<Integer> {
           .forEach(output::note);
       written(output, "adapter");
     } else {
+      requireModel();
       FreshFolder.require(out);
       model(output);
     }
@@ -156,6 +157,16 @@ final class ConvertCommand implements Callable<Integer> {
     AdapterExport.run(Path.of(source), method, out, AdapterCatalog.standard())
         .forEach(output::note);
     written(output, "adapter");
+  }
+
+  private void requireModel() {
+    Path folder = Path.of(source);
+    if (Files.exists(folder.resolve(AdapterFiles.CONFIG))
+        && !Files.exists(folder.resolve("config.json"))) {
+      throw usage(
+          "%s is an adapter, which is converted for its model or to another method; add --model or --to"
+              .formatted(source));
+    }
   }
 
   private void model(Output output) {
@@ -185,8 +196,8 @@ final class ConvertCommand implements Callable<Integer> {
     }
     if (!gguf) {
       FreshFolder.require(out);
-    } else if (Files.exists(out)) {
-      throw usage("--out %s is there already; choose another name".formatted(out));
+    } else {
+      FreshFile.require("--out", out);
     }
     Path folder = Path.of(source);
     AdapterFiles.readConfig(folder, AdapterCatalog.standard());

@@ -107,6 +107,9 @@ final class InspectCommand implements Callable<Integer> {
               .formatted(path, AdapterFiles.CONFIG));
     }
     if (adapter && model != null) {
+      if (plot != null) {
+        FreshFile.require("--plot", plot, ".png");
+      }
       updates(output, model, folder);
     } else if (plot != null) {
       throw new IllegalArgumentException(

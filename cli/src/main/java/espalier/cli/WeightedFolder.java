@@ -1,5 +1,6 @@
 package espalier.cli;
 
+import java.nio.file.Files;
 import java.nio.file.Path;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
@@ -22,6 +23,10 @@ record WeightedFolder(String name, Path folder, double weight) {
     if (colon >= 0 && isNumber(place.substring(colon + 1))) {
       weight = Double.parseDouble(place.substring(colon + 1));
       place = place.substring(0, colon);
+    } else if (colon >= 0 && isFolder(place.substring(0, colon)) && !isFolder(place)) {
+      throw new TypeConversionException(
+          "'%s' has the weight %s, which is no number; write NAME=DIR:WEIGHT, such as law=runs/law:0.7"
+              .formatted(text, place.substring(colon + 1)));
     }
     Path folder = Path.of(place);
     String name = equals < 0 ? String.valueOf(folder.getFileName()) : text.substring(0, equals);
@@ -31,6 +36,10 @@ record WeightedFolder(String name, Path folder, double weight) {
               .formatted(text));
     }
     return new WeightedFolder(name, folder, weight);
+  }
+
+  private static boolean isFolder(String path) {
+    return !path.isEmpty() && Files.isDirectory(Path.of(path));
   }
 
   private static boolean isNumber(String text) {
