@@ -275,11 +275,7 @@ public final class AdapterFiles {
   public static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
     requireFactors(contents.tensors(), folder);
     Path initial = folder.resolve(INITIAL);
-    try {
-      Files.createDirectories(contents.initial().isEmpty() ? folder : initial);
-    } catch (IOException e) {
-      throw new CheckpointException("%s can not be made: %s".formatted(folder, e), e);
-    }
+    AtomicFiles.createFolder(contents.initial().isEmpty() ? folder : initial);
     if (!contents.initial().isEmpty()) {
       SafetensorsWriter.write(initial.resolve(TENSORS), contents.initial());
     }

@@ -10,8 +10,10 @@ import java.nio.channels.Channels;
 import java.nio.file.AccessDeniedException;
 import java.nio.file.FileStore;
 import java.nio.file.Files;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
+import java.util.ArrayList;
 
 /**
  * Writes files whole or not at all, as {@link WholeFile} does, and says in a sentence what stood in
@@ -69,14 +71,74 @@ public final class AtomicFiles {
     }
   }
 
-  /** Makes a folder and those above it that are missing. */
-  static void createFolder(Path folder) {
-    Path whole = folder.toAbsolutePath().normalize();
+  /**
+   * Makes a folder and those above it that are missing.
+   *
+   * @throws CheckpointException if it cannot be made, with what stands in the way
+   */
+  public static void createFolder(Path folder) {
     try {
-      Files.createDirectories(whole);
+      Files.createDirectories(folder.toAbsolutePath().normalize());
     } catch (IOException e) {
-      throw cannotWrite(whole, e);
+      throw cannotMake(folder, e);
     }
+  }
+
+  /**
+   * Finds out whether a folder can be made, before long work whose results go there; nothing is
+   * left of the attempt.
+   *
+   * @throws CheckpointException if it cannot be made, with what stands in the way
+   */
+  public static void requireFolder(Path folder) {
+    var missing = new ArrayList<Path>();
+    for (Path at = folder.toAbsolutePath().normalize();
+        at != null && !Files.exists(at, LinkOption.NOFOLLOW_LINKS);
+        at = at.getParent()) {
+      missing.add(at);
+    }
+    try {
+      createFolder(folder);
+    } finally {
+      missing.forEach(AtomicFiles::deleteEmpty);
+    }
+  }
+
+  private static void deleteEmpty(Path folder) {
+    try {
+      Files.deleteIfExists(folder);
+    } catch (IOException _) {
+      // Somebody else has put something there meanwhile; then it is theirs.
+    }
+  }
+
+  /**
+   * Finds out whether the folder of a file is there, before long work whose result goes into it.
+   *
+   * @throws CheckpointException if it is not
+   */
+  public static void requireFolderOf(Path file) {
+    if (!Files.isDirectory(file.toAbsolutePath().normalize().getParent())) {
+      throw cannotWrite(file, new NoSuchFileException(file.toString()));
+    }
+  }
+
+  private static CheckpointException cannotMake(Path folder, IOException e) {
+    Path file = folder.toAbsolutePath().normalize();
+    while (file != null && !Files.exists(file)) {
+      file = file.getParent();
+    }
+    String why;
+    if (isDiskFull(e)) {
+      why = "the disk is full (%s are free); make room or choose another".formatted(free(folder));
+    } else if (file != null && !Files.isDirectory(file)) {
+      why = "%s is a file; choose another".formatted(file);
+    } else if (e instanceof AccessDeniedException) {
+      why = "writing to %s is not allowed; choose another".formatted(file);
+    } else {
+      why = "%s takes no new folders; choose another".formatted(file);
+    }
+    return new CheckpointException("%s can not be made: %s".formatted(folder, why), e);
   }
 
   /** Says what stood in the way of writing {@code file}. */

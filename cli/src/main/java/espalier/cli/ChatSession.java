@@ -51,7 +51,7 @@ final class ChatSession {
       output.line("");
     } catch (IllegalArgumentException e) {
       // A conversation that has become too long is no reason to end it.
-      output.note("error: " + e.getMessage());
+      output.note("error: " + SamplingOptions.spelled(String.valueOf(e.getMessage())));
     }
   }
 

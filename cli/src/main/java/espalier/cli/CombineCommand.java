@@ -271,6 +271,7 @@ final class CombineCommand implements Callable<Integer> {
 
   private CombinationReport onModel(Output output, String name, Combination how, Path folder) {
     try (var loaded = PretrainedModel.load(name, BaseDtype.F32.type(), output::note)) {
+      loaded.adapters().allowMixedMethods(); // whether they combine is not the model's question
       for (FolderCombination.Source source : sources) {
         loaded.loadAdapter(source.name(), source.folder()).warnings().forEach(output::note);
         // what it took out of the base is given back, or the next one would start from the rest

@@ -134,6 +134,7 @@ final class ConvertCommand implements Callable<Integer> {
           .forEach(output::note);
       written(output, "adapter");
     } else {
+      requireModel();
       FreshFolder.require(out);
       model(output);
     }
@@ -166,6 +167,16 @@ final class ConvertCommand implements Callable<Integer> {
     return AdapterSource.parse(source).resolve(output::note);
   }
 
+  private void requireModel() {
+    Path folder = Path.of(source);
+    if (Files.exists(folder.resolve(AdapterFiles.CONFIG))
+        && !Files.exists(folder.resolve("config.json"))) {
+      throw usage(
+          "%s is an adapter, which is converted for its model or to another method; add --model or --to"
+              .formatted(source));
+    }
+  }
+
   private void model(Output output) {
     BaseDtype written = dtype == null ? BaseDtype.BF16 : dtype;
     // A GGUF file's blocks become f32 or bf16; f16 is rounded from f32, so that it is rounded once.
@@ -193,8 +204,8 @@ final class ConvertCommand implements Callable<Integer> {
     }
     if (!gguf) {
       FreshFolder.require(out);
-    } else if (Files.exists(out)) {
-      throw usage("--out %s is there already; choose another name".formatted(out));
+    } else {
+      FreshFile.require("--out", out);
     }
     Path folder = folder(output);
     AdapterFiles.readConfig(folder, AdapterCatalog.standard());

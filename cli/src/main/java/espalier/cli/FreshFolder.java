@@ -1,5 +1,6 @@
 package espalier.cli;
 
+import espalier.checkpoints.AtomicFiles;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.DirectoryStream;
@@ -15,9 +16,11 @@ final class FreshFolder {
    * Checks that a folder can be written to without touching what is there.
    *
    * @throws IllegalArgumentException if it is a file or holds something
+   * @throws espalier.checkpoints.CheckpointException if it can not be made
    */
   static void require(Path folder) {
     if (!Files.exists(folder)) {
+      AtomicFiles.requireFolder(folder);
       return;
     }
     if (!Files.isDirectory(folder)) {

@@ -13,6 +13,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.Callable;
+import java.util.function.Supplier;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.ArgGroup;
 import picocli.CommandLine.Command;
@@ -25,6 +28,8 @@ import tools.jackson.databind.node.ObjectNode;
 /** Answers prompts. */
 @Command(name = "generate", description = "Answer a prompt, or a file of prompts as one batch.")
 final class GenerateCommand implements Callable<Integer> {
+
+  private static final Pattern PROMPT = Pattern.compile("prompt (\\d{1,9})(?= has )");
 
   @SuppressWarnings("NullAway.Init")
   @Spec
@@ -93,9 +98,12 @@ final class GenerateCommand implements Callable<Integer> {
       boolean streams = asked.prompt != null && !json && beams == null;
       TokenListener listener = streams ? (_, _, piece) -> output.piece(piece) : TokenListener.NONE;
       List<Generation> answers =
-          beams == null
-              ? generator.generate(prompts, settings, listener)
-              : generator.generate(prompts, settings, beams);
+          answers(
+              rows,
+              () ->
+                  beams == null
+                      ? generator.generate(prompts, settings, listener)
+                      : generator.generate(prompts, settings, beams));
       if (streams) {
         output.line("");
       } else {
@@ -111,6 +119,22 @@ final class GenerateCommand implements Callable<Integer> {
         model.model(),
         model.tokenizer(),
         names -> model.adapters().mixed(names, names.size(), () -> true));
+  }
+
+  /** What the library says of prompt 0 is told of the line that it is from. */
+  private static List<Generation> answers(
+      List<PromptRow> rows, Supplier<List<Generation>> generated) {
+    try {
+      return generated.get();
+    } catch (IllegalArgumentException e) {
+      Matcher prompt = PROMPT.matcher(String.valueOf(e.getMessage()));
+      if (!prompt.lookingAt() || Integer.parseInt(prompt.group(1)) >= rows.size()) {
+        throw e;
+      }
+      String where = rows.get(Integer.parseInt(prompt.group(1))).where();
+      throw new IllegalArgumentException(
+          SamplingOptions.spelled(where + e.getMessage().substring(prompt.end())), e);
+    }
   }
 
   private boolean templated(PretrainedModel loaded) {

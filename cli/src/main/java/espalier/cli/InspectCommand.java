@@ -111,7 +111,11 @@ final class InspectCommand implements Callable<Integer> {
           "--plot needs the model that the adapter is for; add --model");
     }
     if (model != null) {
-      updates(output, model, adapter(path, output));
+      Path folder = adapter(path, output);
+      if (plot != null) {
+        FreshFile.require("--plot", plot, ".png");
+      }
+      updates(output, model, folder);
     } else {
       Inspection.of(resolved(path, output)).write(output, json);
     }

@@ -57,7 +57,7 @@ final class LogitsCommand implements Callable<Integer> {
       names = {"-o", "--out"},
       required = true,
       paramLabel = "FILE.safetensors",
-      description = "Where the logits go")
+      description = "Where the logits go; a name that is not taken yet")
   private Path out = Path.of("");
 
   @Mixin private DtypeOption dtype = new DtypeOption();
@@ -67,6 +67,7 @@ final class LogitsCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
+    FreshFile.require("--out", out);
     threads.apply();
     try (TensorFile file = SafetensorsFile.open(inputs);
         var loaded = model.load(dtype.dtype(), Quantize.NONE, output);
@@ -75,6 +76,7 @@ final class LogitsCommand implements Callable<Integer> {
       file.entry("input_ids"); // before an adapter is loaded for nothing
       var unread = new TreeSet<>(file.entries().keySet());
       INPUTS.forEach(unread::remove);
+      INPUTS.stream().filter(file::contains).forEach(name -> requireWhole(file, name));
       if (!unread.isEmpty()) {
         output.note("not read from %s: %s".formatted(inputs, String.join(", ", unread)));
       }
@@ -91,6 +93,16 @@ final class LogitsCommand implements Callable<Integer> {
       output.line("logits %s: %s".formatted(Arrays.toString(shape), out));
     }
     return 0;
+  }
+
+  /** A fraction would be cut off without a word. */
+  private void requireWhole(TensorFile file, String name) {
+    String dtype = file.entry(name).dtype();
+    if (!dtype.matches("[IU]\\d+|BOOL")) {
+      throw new IllegalArgumentException(
+          "%s of %s is %s but whole numbers are read there; write it as I64"
+              .formatted(name, inputs, dtype));
+    }
   }
 
   private static ModelInputs read(TensorFile file) {

@@ -61,6 +61,7 @@ final class ModelOptions {
         folders.forEach(loaded::adoptTokens); // a model that is split can not grow
         loaded.model().parallelPlan(ranks.size()).apply(loaded.model(), ranks);
       }
+      loaded.adapters().allowMixedMethods();
       for (int i = 0; i < folders.size(); i++) {
         String name = adapters.get(i).name();
         loaded.loadAdapter(name, folders.get(i)).warnings().forEach(output::note);

@@ -3,11 +3,16 @@ package espalier.cli;
 import espalier.serving.Sampling;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Option;
 
 /** How the next token is chosen, by the names that users know. */
 final class SamplingOptions {
+
+  private static final Pattern NAME =
+      Pattern.compile("(?<![\\w-])(temperature|topK|topP|minP|repetitionPenalty|maxNewTokens)\\b");
 
   @Option(
       names = "--temperature",
@@ -60,6 +65,23 @@ final class SamplingOptions {
   /** The settings that the options say. */
   Sampling sampling() {
     boolean draws = topK != null || topP != null || minP != null || seed != null;
+    try {
+      return sampling(draws);
+    } catch (IllegalArgumentException e) {
+      throw new IllegalArgumentException(spelled(e.getMessage()), e);
+    }
+  }
+
+  /** A sentence about settings with the names that the options have. */
+  static String spelled(String sentence) {
+    return NAME.matcher(sentence).replaceAll(name -> "--" + kebab(name.group()));
+  }
+
+  private static String kebab(String name) {
+    return name.replaceAll("[A-Z]", "-$0").toLowerCase(Locale.ROOT);
+  }
+
+  private Sampling sampling(boolean draws) {
     return new Sampling(
         temperature == null ? draws ? 1 : 0 : temperature,
         topK == null ? 50 : topK,

@@ -2,6 +2,8 @@ package espalier.cli;
 
 import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.FolderCombination;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.function.Consumer;
 import picocli.CommandLine.ITypeConverter;
 import picocli.CommandLine.TypeConversionException;
@@ -24,6 +26,10 @@ record WeightedSource(String name, AdapterSource source, double weight) {
     if (colon >= 0 && isNumber(place.substring(colon + 1))) {
       weight = Double.parseDouble(place.substring(colon + 1));
       place = place.substring(0, colon);
+    } else if (colon >= 0 && isFolder(place.substring(0, colon)) && !isFolder(place)) {
+      throw new TypeConversionException(
+          "'%s' has the weight %s, which is no number; write NAME=DIR:WEIGHT, such as law=runs/law:0.7"
+              .formatted(text, place.substring(colon + 1)));
     }
     if (text.startsWith("=") || place.isBlank()) {
       throw new TypeConversionException(
@@ -38,6 +44,10 @@ record WeightedSource(String name, AdapterSource source, double weight) {
   /** The adapter in its folder, fetched if need be. */
   FolderCombination.Source fetched(Consumer<String> progressLine) {
     return new FolderCombination.Source(name, source.resolve(progressLine), weight);
+  }
+
+  private static boolean isFolder(String path) {
+    return !path.isEmpty() && Files.isDirectory(Path.of(path));
   }
 
   private static boolean isNumber(String text) {

@@ -7,6 +7,7 @@ import espalier.checkpoints.TensorFile;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -60,6 +61,45 @@ class WorkCommandsTest {
         .startsWith("loss ")
         .contains("perplexity", "token accuracy", "tokens", "examples")
         .doesNotContain("%.4g".formatted(loss));
+  }
+
+  @Test
+  void adapters_of_two_methods_answer_rows_of_one_batch_each_as_it_would_alone()
+      throws IOException {
+    for (String method : List.of("HIRA", "GRALORA")) {
+      String recipe = recipes.write(method, "{peft_type: %s, r: 4}".formatted(method));
+      done("train", recipe, "--quiet", "--set", "training.steps=20");
+    }
+    Path prompts =
+        Files.writeString(
+            folder.resolve("prompts.jsonl"),
+            """
+            {"prompt": "elm?", "adapter": "one"}
+            {"prompt": "elm?", "adapter": "two"}
+            """);
+    String one = "one=" + recipes.at("HIRA");
+    String two = "two=" + recipes.at("GRALORA");
+
+    var both = new ArrayList<>(List.of("-a", one, "-a", two, "--prompts", prompts.toString()));
+    List<JsonNode> rows = answers(both);
+    JsonNode first = answers(List.of("-a", one, "-p", "elm?")).getFirst();
+    JsonNode second = answers(List.of("-a", two, "-p", "elm?")).getFirst();
+
+    assertThat(rows)
+        .extracting(row -> row.get("text"))
+        .containsExactly(first.get("text"), second.get("text"));
+    assertThat(first.get("text")).isNotEqualTo(second.get("text"));
+  }
+
+  private List<JsonNode> answers(List<String> asked) {
+    var arguments = new ArrayList<>(List.of("generate", "-m", recipes.model(), "--dtype", "f32"));
+    arguments.addAll(asked);
+    arguments.addAll(List.of("--max-new-tokens", "6", "--json"));
+    return done(arguments.toArray(String[]::new))
+        .out()
+        .lines()
+        .map(WorkCommandsTest::json)
+        .toList();
   }
 
   @Test

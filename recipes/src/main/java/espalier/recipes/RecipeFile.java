@@ -26,6 +26,10 @@ public final class RecipeFile {
    * @throws RecipeException if the file can not be read or the recipe is wrong
    */
   public static Recipe read(Path file, List<String> overrides) {
+    if (Files.isDirectory(file)) {
+      throw new RecipeException(
+          "the recipe %s is a folder; give the path of a YAML or JSON file".formatted(file));
+    }
     try {
       return parse(Files.readString(file), overrides);
     } catch (NoSuchFileException e) {

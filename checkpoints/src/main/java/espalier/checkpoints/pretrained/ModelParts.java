@@ -151,11 +151,7 @@ record ModelParts(
           "this rank has a part of the model only and can not save it; save the adapter, and merge"
               + " it in a process that has the whole model");
     }
-    try {
-      Files.createDirectories(folder);
-    } catch (IOException e) {
-      throw new CheckpointException("%s can not be made: %s".formatted(folder, e), e);
-    }
+    AtomicFiles.createFolder(folder);
     ScalarType target = dtype == null ? model.dtype() : dtype;
     var written = new LinkedHashMap<>(config);
     written.remove("quantization_config");
