@@ -85,7 +85,7 @@ record HubAdapter(String source, @Nullable String subfolder) implements HubConte
 
   private static boolean isCompanion(String name) {
     return name.equals(AdapterFiles.CONFIG)
-        || name.equals(BaseSketches.FILE)
+        || name.equals(Sidecar.FILE)
         || TOKENS.contains(name)
         || ((name.startsWith("tokenizer") || name.startsWith("chat_template"))
             && !name.endsWith(".safetensors"));
