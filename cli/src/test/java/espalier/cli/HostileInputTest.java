@@ -107,8 +107,8 @@ class HostileInputTest {
             + " file as UTF-8",
         "generate -m @/model --prompts @/model|2|--prompts @/model is a folder; give a file with"
             + " one JSON object a line",
-        "generate -m @/model --no-chat --max-new-tokens 8 --prompts @/long.jsonl|2|@/long.jsonl line 3 has 396 tokens"
-            + " and --max-new-tokens is 8, together 404, but llama has",
+        "generate -m @/model --no-chat --max-new-tokens 8 --prompts @/long.jsonl|2|@/long.jsonl"
+            + " line 3 has 396 tokens and --max-new-tokens is 8, together 404, but llama has",
         "generate -m @/model -p elm? --max-new-tokens 9999|2|--max-new-tokens is 9999, together",
         "generate -m @/model -p elm? --top-k -1|2|--top-k is -1 but must be 0 or more; 0 turns it"
             + " off",

@@ -24,6 +24,12 @@ class AdapterCatalogTest {
     return (ObjectNode) JSON.readTree(text);
   }
 
+  /** What a config of this method can not do without. */
+  private static ObjectNode least(AdapterFormat<?> format) {
+    ObjectNode fields = JSON.createObjectNode().put("peft_type", format.peftType());
+    return format.peftType().equals("ADALORA") ? fields.put("total_step", 9) : fields;
+  }
+
   static java.util.Collection<AdapterFormat<?>> formats() {
     return CATALOG.formats();
   }
@@ -40,8 +46,7 @@ class AdapterCatalogTest {
   @ParameterizedTest
   @MethodSource("formats")
   void a_config_that_says_nothing_is_written_and_read_as_the_same(AdapterFormat<?> format) {
-    var config =
-        CATALOG.read(json("{\"peft_type\": \"%s\"}".formatted(format.peftType()))).config();
+    var config = CATALOG.read(least(format)).config();
 
     ObjectNode written = CATALOG.write(config);
 
@@ -67,10 +72,7 @@ class AdapterCatalogTest {
   @ParameterizedTest
   @MethodSource("formats")
   void unknown_fields_are_told_once_and_written_back(AdapterFormat<?> format) {
-    ObjectNode file =
-        json(
-            "{\"peft_type\": \"%s\", \"zeta\": [1, {\"a\": null}], \"alef\": true}"
-                .formatted(format.peftType()));
+    ObjectNode file = least(format).setAll(json("{\"zeta\": [1, {\"a\": null}], \"alef\": true}"));
 
     AdapterCatalog.Read read = CATALOG.read(file);
 
