@@ -526,7 +526,7 @@ class ParallelLoraTest {
 
   static Stream<AdapterConfig> otherMethods() {
     var blank = JsonNodeFactory.instance.objectNode().put("target_modules", "up").put("r", 4);
-    blank.put("total_step", 9); // AdaLoRA has to know
+    blank.put("total_step", 9).put("oft_block_size", 0); // AdaLoRA and OFT have to know
     return AdapterCatalog.standard().formats().stream()
         .map(AdapterFormat::peftType)
         .filter(type -> !type.equals("LORA"))
