@@ -10,6 +10,9 @@ import espalier.adapters.combine.Combination;
 import espalier.adapters.combine.CombinationType;
 import espalier.adapters.combine.Combined;
 import espalier.adapters.combine.Combining;
+import espalier.adapters.combine.IntruderOptions;
+import espalier.adapters.combine.IntruderReport;
+import espalier.adapters.combine.Intruders;
 import espalier.adapters.combine.WeightedAdapter;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
@@ -27,6 +30,9 @@ import org.junit.jupiter.params.provider.EnumSource;
 
 /** What is made out of adapters on an embedding and a head of one weight. */
 final class TiedCombinationTest {
+
+  private static final IntruderOptions OPTIONS =
+      IntruderOptions.defaults().withTopK(4).withEpsilon(0.95);
 
   private final Scope scope = Scope.open();
   private final NoGradGuard noGradients = new NoGradGuard();
@@ -102,5 +108,30 @@ final class TiedCombinationTest {
             "two trains model.embed_tokens and lm_head apart but another adapter ties them with"
                 + " ensure_weight_tying; combine adapters that agree on it");
     assertThat(adapters.names()).containsExactly("one", "two");
+  }
+
+  @Test
+  void reducing_intruders_of_a_tied_adapter_changes_both_sides_alike() {
+    add("one", lora(true), 1);
+    Tensor before = delta("one", HEAD);
+
+    IntruderReport report = Intruders.reduce(adapters, "one", "reduced", OPTIONS);
+
+    assertThat(report.intruders().get(EMBEDDING)).isPositive();
+    assertThat(report.intruders().get(HEAD)).isEqualTo(report.intruders().get(EMBEDDING));
+    assertThat(delta("reduced", HEAD).equal(delta("reduced", EMBEDDING))).isTrue();
+    assertThat(delta("reduced", HEAD).allclose(before, 1e-3, 1e-3, false)).isFalse();
+  }
+
+  @Test
+  void reducing_intruders_copies_trained_token_rows() {
+    var tokens = new TokenRows.OfInput(List.of(1, 5));
+    add("one", lora(true).targets(Targets.named("q_proj")).tokens(tokens), 1);
+    Tensor rows = there(adapters.on("one").get(EMBEDDING)).deltaWeight();
+
+    IntruderReport report = Intruders.reduce(adapters, "one", "reduced", OPTIONS);
+
+    assertThat(report.intruders()).containsOnlyKeys("model.q_proj");
+    assertThat(delta("reduced", EMBEDDING).equal(rows)).isTrue();
   }
 }

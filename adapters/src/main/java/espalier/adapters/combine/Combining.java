@@ -117,12 +117,14 @@ public final class Combining {
           of(given, how, masks, (name, path) -> scale(adapters, name, path), adapters);
       Combined combined = combining.combined();
       ScalarType dtype = combining.dtype();
+      boolean training = adapters.model().training();
       LoadResult loaded =
           adapters.load(
               newName,
               combined.config(),
               combined.tensors(),
               LoadOptions.defaults().withStrict(true));
+      adapters.model().train(training); // loading what is not to be trained ends training
       adapters.on(newName).values().forEach(adapter -> adapter.to(dtype));
       var warnings = new ArrayList<>(combined.report().warnings());
       warnings.addAll(loaded.warnings());
