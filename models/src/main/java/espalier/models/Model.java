@@ -180,6 +180,11 @@ public abstract class Model extends Layer implements Replicable, Steady {
   /** The path of the token embedding. */
   public abstract Optional<String> inputEmbedding();
 
+  /** What each block of the last list is: of the decoder, if there is one. */
+  public final List<BlockKind> blockKinds() {
+    return stacks().getLast().kinds();
+  }
+
   /** The paths of the lists of blocks, such as {@code model.layers}. */
   public abstract List<String> pathsOfBlocks();
 

@@ -319,6 +319,11 @@ final class Stack {
     return sources;
   }
 
+  /** What each block is, in the present order. */
+  List<BlockKind> kinds() {
+    return blocks.stream().map(block -> BlockKind.of(block.spec())).toList();
+  }
+
   /** The paths of the blocks that share their weights with another. */
   Set<String> replicas() {
     var paths = new LinkedHashSet<String>();

@@ -27,9 +27,14 @@ final class CombinedConfig {
    * @param sources the configs of the sources
    * @param paths all layers that some source adapts
    * @param bias whether some source has a bias of its own
+   * @param tied whether layers that share a weight share their factors
    */
   static LoraConfig of(
-      List<LoraConfig> sources, CombinationRank rank, Collection<String> paths, boolean bias) {
+      List<LoraConfig> sources,
+      CombinationRank rank,
+      Collection<String> paths,
+      boolean bias,
+      boolean tied) {
     LoraConfig first = sources.getFirst();
     return first.toBuilder()
         .targets(targets(sources.stream().map(LoraConfig::targets).toList(), paths))
@@ -41,6 +46,7 @@ final class CombinedConfig {
         .init(new LoraInit.Uniform())
         .variant(new LoraVariant.Plain())
         .loraBias(bias)
+        .ensureWeightTying(tied)
         .build();
   }
 

@@ -117,12 +117,14 @@ public final class Combining {
           of(given, how, masks, (name, path) -> scale(adapters, name, path), adapters);
       Combined combined = combining.combined();
       ScalarType dtype = combining.dtype();
+      boolean training = adapters.model().training();
       LoadResult loaded =
           adapters.load(
               newName,
               combined.config(),
               combined.tensors(),
               LoadOptions.defaults().withStrict(true));
+      adapters.model().train(training); // loading what is not to be trained ends training
       adapters.on(newName).values().forEach(adapter -> adapter.to(dtype));
       var warnings = new ArrayList<>(combined.report().warnings());
       warnings.addAll(loaded.warnings());
@@ -216,16 +218,31 @@ public final class Combining {
         sources.stream()
             .flatMap(source -> source.tensors().layers().values().stream())
             .anyMatch(layer -> layer.bias() != null);
-    LoraConfig config = CombinedConfig.of(configs, rank, paths, bias);
+    Ties ties = Ties.of(sources);
+    LoraConfig config = CombinedConfig.of(configs, rank, paths, bias, ties.ensured(sources));
     Map<String, Tensor> others = CarriedOver.of(sources, paths);
     var tensors = new LinkedHashMap<String, Tensor>();
     var errors = new LinkedHashMap<String, Double>();
     for (String path : paths) {
-      tensors.putAll(Scope.results(() -> layer(path, rank.value(), bias, errors)));
+      if (!ties.follows(path)) {
+        tensors.putAll(Scope.results(() -> layer(path, rank.value(), bias, errors)));
+      }
     }
+    LoraTensors made = LoraTensors.of("the combination", tensors);
+    ties.leaders()
+        .forEach(
+            (path, leader) -> {
+              boolean embedding = like(path).embedding();
+              tensors.putAll(made.on(leader).following(embedding).named(path));
+              errors.put(path, Objects.requireNonNull(errors.get(leader)));
+            });
     tensors.putAll(others);
     return new Combined(
         config, tensors, CombinationReport.of(how.type(), rank.value(), errors, how.warnings()));
+  }
+
+  private OnLayer like(String path) {
+    return sources.stream().filter(s -> s.has(path)).findFirst().orElseThrow().tensors().on(path);
   }
 
   private Map<String, Tensor> layer(

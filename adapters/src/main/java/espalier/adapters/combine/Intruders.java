@@ -2,13 +2,16 @@ package espalier.adapters.combine;
 
 import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
+import espalier.adapters.Follower;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SavedModule;
+import espalier.adapters.TokenAdapter;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.calibration.Svd;
 import espalier.adapters.combine.LoraTensors.OnLayer;
 import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraEmbedding;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Adaptable;
@@ -106,14 +109,44 @@ public final class Intruders {
               tensors.putAll(Scope.results(() -> layer(path, adapter)));
             }
           });
+      follow(layers, tensors);
       // not the start of the source: what it did to the base is done
       LoraConfig own = config.toBuilder().init(new LoraInit.Uniform()).build();
+      boolean training = adapters.model().training();
       adapters.load(newName, own, tensors, LoadOptions.defaults().withStrict(true));
+      adapters.model().train(training); // loading what is not to be trained ends training
       Map<String, Adapter> made = adapters.on(newName);
-      layers.forEach((path, each) -> Objects.requireNonNull(made.get(path)).to(each.dtype()));
+      layers.forEach(
+          (path, each) -> {
+            Adapter reduced = Objects.requireNonNull(made.get(path));
+            reduced.to(each.dtype());
+            reduced.scale(each.scale());
+          });
       warnings.addAll(adapters.setActive(List.of(newName)));
     }
     return new IntruderReport(found, warnings);
+  }
+
+  /** Layers that share the factors of another one get the new factors there. */
+  private void follow(Map<String, Adapter> layers, Map<String, Tensor> tensors) {
+    LoraTensors made = LoraTensors.of(name, tensors);
+    layers.forEach(
+        (path, adapter) -> {
+          if (adapter instanceof Follower follower
+              && follower.leader() instanceof LoraEmbedding leader) {
+            String source =
+                layers.keySet().stream()
+                    .filter(p -> leader.equals(layers.get(p)))
+                    .findFirst()
+                    .orElseThrow();
+            boolean embedding = adapter.layer() instanceof Embedding;
+            tensors.putAll(made.on(source).following(embedding).named(path));
+            Integer count = found.get(source);
+            if (count != null) {
+              found.put(path, count);
+            }
+          }
+        });
   }
 
   /** Whether the update is s·B·A of a matrix; what is not is copied. */
@@ -132,8 +165,10 @@ public final class Intruders {
               LoraVariant.Qalora _ ->
               false;
         };
-    if (adapter instanceof SavedModule) {
-      return false;
+    if (adapter instanceof SavedModule
+        || adapter instanceof TokenAdapter
+        || adapter instanceof Follower) {
+      return false; // stands in the place of the base, or goes with the layer that it follows
     }
     Adaptable layer = adapter.layer();
     boolean linear = layer instanceof Linear && !(layer instanceof AttentionProjection);
@@ -163,7 +198,7 @@ public final class Intruders {
     Tensor mitigated =
         update
             .sub(intruding, new Scalar(options.removed()))
-            .div_(new Scalar(config.scalingAt(path)));
+            .div_(new Scalar(config.scalingAt(path) * adapter.scale()));
     int r = config.rankAt(path);
     Svd svd = Svd.leading(mitigated, r).first(r);
     OnLayer like = LoraTensors.of(path, adapter);

@@ -81,6 +81,23 @@ record LoraTensors(Map<String, OnLayer> layers, Map<String, Tensor> others) {
       return named;
     }
 
+    /**
+     * What a layer has that shares its weight, and with it the factors, with this embedding.
+     *
+     * @param asEmbedding whether it is an embedding too, and no output head
+     */
+    OnLayer following(boolean asEmbedding) {
+      return asEmbedding ? this : new OnLayer(b.t().contiguous(), a.t().contiguous(), null, false);
+    }
+
+    boolean sameFactors(OnLayer other) {
+      return bias == null
+          && other.bias == null
+          && sameShapes(other)
+          && a.equal(other.a)
+          && b.equal(other.b);
+    }
+
     boolean sameShapes(OnLayer other) {
       return Arrays.equals(a.shape(), other.a.shape()) && Arrays.equals(b.shape(), other.b.shape());
     }

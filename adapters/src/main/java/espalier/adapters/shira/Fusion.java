@@ -128,7 +128,9 @@ public final class Fusion {
             saved.put(PREFIX + path + "." + ShiraLinear.VALUES, full.values());
             saved.put(PREFIX + path + "." + ShiraLinear.INDICES, full.indices());
           });
+      boolean training = adapters.model().training();
       LoadResult result = adapters.load(name, config(r), saved, LoadOptions.defaults());
+      adapters.model().train(training); // loading what is not to be trained ends training
       warnings.addAll(result.warnings());
       return new LoadResult(
           result.attached(),

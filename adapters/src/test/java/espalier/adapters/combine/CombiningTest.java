@@ -134,6 +134,17 @@ final class CombiningTest {
   }
 
   @Test
+  void a_model_in_training_stays_in_training() {
+    adapters.attach("one", lora().build(), 1);
+    model.train(true);
+
+    Combining.add(adapters, List.of("one"), List.of(1.0), "c", Combination.of(CombinationType.CAT));
+
+    assertThat(model.training()).isTrue();
+    assertThat(Tree.there(adapters.on("one").get(Q)).training()).isTrue();
+  }
+
+  @Test
   void the_mean_of_dare_over_seeds_is_the_sum_of_the_updates() {
     add("one", lora(), 1);
     add("b", lora(), 2);

@@ -200,6 +200,32 @@ final class IntrudersTest {
   }
 
   @Test
+  void the_factor_at_run_time_goes_over_and_not_into_the_factors() {
+    Adaptable layer = LayerKind.LINEAR.layer(ScalarType.Float);
+    Adapters adapters = on(layer, lora());
+    adapter(adapters, "default").scale(0.5);
+    Tensor update = logical(layer, adapter(adapters, "default").deltaWeight());
+
+    Intruders.reduce(adapters, "default", "reduced", OPTIONS);
+
+    Tensor want = expected(logical(layer, layer.weight()), update, OPTIONS, 2);
+    Tensor got = logical(layer, adapter(adapters, "reduced").deltaWeight());
+    assertThat(adapter(adapters, "reduced").scale()).isEqualTo(0.5);
+    assertThat(got.allclose(want, 1e-5, 1e-5, false)).isTrue();
+  }
+
+  @Test
+  void a_model_in_training_stays_in_training() {
+    Adapters adapters = on(LayerKind.LINEAR.layer(ScalarType.Float), lora());
+    adapters.model().train(true);
+
+    Intruders.reduce(adapters, "default", "reduced", OPTIONS);
+
+    assertThat(adapters.model().training()).isTrue();
+    assertThat(adapter(adapters, "reduced").training()).isTrue();
+  }
+
+  @Test
   void what_is_not_lora_over_an_untouched_base_is_refused() {
     Adaptable layer = LayerKind.LINEAR.layer(ScalarType.Float);
     Adapters pissa = on(layer, lora().init(new LoraInit.Pissa()));

@@ -353,7 +353,11 @@ class ShiraTest {
     adapters.attach("one", config, 1);
     adapters.add("two", config.withRandomSeed(3L), AttachOptions.seeded(2));
 
+    tree.train(true);
+
     var result = Fusion.of(adapters, Map.of("one", 1.0, "two", 1.0)).attachAs("both");
+
+    assertThat(tree.training()).isTrue();
 
     assertThat(result.warnings())
         .contains(

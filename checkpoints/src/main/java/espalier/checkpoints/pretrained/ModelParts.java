@@ -62,17 +62,19 @@ record ModelParts(
     }
     Map<String, Object> config = JsonObjects.read(folder.resolve("config.json"));
     TensorFile file = TensorFile.open(folder);
+    Model model = null;
     try {
       Weights weights = key -> file.contains(key) ? inDtype(file.tensor(key), dtype) : null;
-      Model model = Families.build(config, quantised(weights, config, quantisation));
+      model = Families.build(config, quantised(weights, config, quantisation));
       Tokenizer tokenizer =
           Files.exists(folder.resolve("tokenizer.json")) ? Tokenizer.load(folder) : null;
       return new ModelParts(model, tokenizer, config, file, folder);
-    } catch (RuntimeException e) {
-      file.close();
-      throw e instanceof IllegalArgumentException
-          ? new IllegalArgumentException(folder + ": " + e.getMessage(), e)
-          : e;
+    } catch (RuntimeException | Error e) {
+      closeAll(model, file::close);
+      if (e instanceof IllegalArgumentException) {
+        throw new IllegalArgumentException(folder + ": " + e.getMessage(), e);
+      }
+      throw e;
     }
   }
 
@@ -93,6 +95,7 @@ record ModelParts(
     }
     Native.prepare();
     GgufFile file = GgufFile.open(path);
+    Model model = null;
     try {
       GgufModel gguf = GgufModel.of(file);
       Weights weights =
@@ -102,15 +105,23 @@ record ModelParts(
                   key -> gguf.has(key) ? gguf.tensor(key, dtype) : null,
                   gguf.config(),
                   quantisation);
-      Model model = Families.build(gguf.config(), weights);
+      model = Families.build(gguf.config(), weights);
       var files = GgufTokenizer.read(file);
       Tokenizer tokenizer =
           Tokenizer.of(files.tokenizerJson(), TokenizerSettings.of(files.tokenizerConfig()));
       return new ModelParts(model, tokenizer, new LinkedHashMap<>(gguf.config()), file, path);
-    } catch (RuntimeException e) {
-      file.close();
+    } catch (RuntimeException | Error e) {
+      closeAll(model, file::close);
       throw e;
     }
+  }
+
+  /** The model first, as its weights may lie in the mapped file. */
+  private static void closeAll(@Nullable Model model, Runnable file) {
+    if (model != null) {
+      model.close();
+    }
+    file.run();
   }
 
   private static Tensor inDtype(Tensor tensor, ScalarType dtype) {
@@ -157,7 +168,7 @@ record ModelParts(
     written.remove("quantization_config");
     written.put("dtype", dtypeName(target));
     written.remove("torch_dtype");
-    BlockFields.rewrite(written, model.sources());
+    BlockFields.rewrite(written, model.sources(), model.blockKinds());
     if (vocabulary() != model.config().vocabulary()) {
       written.put("vocab_size", model.config().vocabulary());
     }
