@@ -49,9 +49,11 @@ class AdapterCommandsTest {
     assertThat(run.err()).contains("error: ", message);
   }
 
+  private int asked;
+
   private Tensor logits(String adapter) {
     Path in = folder.resolve("inputs.safetensors");
-    Path out = folder.resolve("logits.safetensors");
+    Path out = folder.resolve("logits-%d.safetensors".formatted(++asked)); // never written over
     Tensor ids = torch.arange(new Scalar(8L)).view(2, 4);
     SafetensorsWriter.write(in, Map.of("input_ids", ids.to(ScalarType.Long)));
     done("logits", "-m", MODEL, "-a", adapter, "-i", in.toString(), "-o", out.toString());

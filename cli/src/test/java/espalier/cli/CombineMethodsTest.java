@@ -43,9 +43,11 @@ class CombineMethodsTest {
     assertThat(run.err()).contains(message);
   }
 
+  private int asked;
+
   private Tensor logits(String model, String... adapter) {
     Path in = folder.resolve("inputs.safetensors");
-    Path out = folder.resolve("logits.safetensors");
+    Path out = folder.resolve("logits-%d.safetensors".formatted(++asked)); // never written over
     Tensor ids = torch.arange(new Scalar(8L)).view(2, 4);
     SafetensorsWriter.write(in, Map.of("input_ids", ids.to(ScalarType.Long)));
     if (adapter.length == 0) {
