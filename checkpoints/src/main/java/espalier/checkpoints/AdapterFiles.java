@@ -11,6 +11,7 @@ import espalier.adapters.StateMismatchException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Collective;
 import espalier.nn.Scope;
+import espalier.text.FileContentsException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -68,7 +69,7 @@ public final class AdapterFiles {
     try {
       return catalog.read(fields(folder));
     } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException(
+      throw new FileContentsException(
           "%s: %s".formatted(folder.resolve(CONFIG), e.getMessage()), e);
     }
   }

@@ -14,6 +14,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Layer;
 import espalier.nn.Native;
 import espalier.nn.Weights;
+import espalier.text.FileContentsException;
 import espalier.text.Tokenizer;
 import espalier.text.TokenizerSettings;
 import java.io.IOException;
@@ -70,8 +71,8 @@ record ModelParts(
       return new ModelParts(model, tokenizer, config, file, folder);
     } catch (RuntimeException e) {
       file.close();
-      throw e instanceof IllegalArgumentException
-          ? new IllegalArgumentException(folder + ": " + e.getMessage(), e)
+      throw e instanceof IllegalArgumentException && !(e instanceof FileContentsException)
+          ? new FileContentsException(folder + ": " + e.getMessage(), e)
           : e;
     }
   }
