@@ -241,10 +241,17 @@ final class Attaching implements AutoCloseable {
                     ? "%s: %s".formatted(where.getFirst(), warning)
                     : "%s and %d more: %s".formatted(where.getFirst(), where.size() - 1, warning)));
     String prefix = config.peftType().toLowerCase(Locale.ROOT) + "_";
-    if (prefix.contains(name)) {
+    // An adapter from a file is mostly there to answer; nobody writes it under this name.
+    if (prefix.contains(name) && !fromFile()) {
       warnings.add(
           "the name %s is part of %s, which other readers of the file trip over"
               .formatted(name, prefix));
+    }
+  }
+
+  private boolean fromFile() {
+    try (var _ = new PointerScope()) {
+      return options.init().of(name, "").isBlank();
     }
   }
 

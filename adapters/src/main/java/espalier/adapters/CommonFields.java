@@ -61,11 +61,16 @@ final class CommonFields {
   static Targets readTargets(ConfigFields in) {
     OneOrMany<String> names = in.textOrTexts("target_modules");
     OneOrMany<String> without = in.textOrTexts("exclude_modules");
+    OneOrMany<Integer> layers = in.integerOrIntegers("layers_to_transform");
+    OneOrMany<String> pattern = in.textOrTexts("layers_pattern");
+    if (pattern != null && !pattern.isEmpty() && layers == null) {
+      in.warn("layers_pattern has no effect without layers_to_transform");
+    }
     return new Targets(
         names == null ? new Modules.ByArchitecture() : modules(names),
         without == null || without.isEmpty() ? null : exclusion(without),
-        in.integerOrIntegers("layers_to_transform"),
-        in.textOrTexts("layers_pattern"),
+        layers,
+        pattern,
         null,
         in.textsOrNull("modules_to_save"),
         in.flag("fan_in_fan_out", false));

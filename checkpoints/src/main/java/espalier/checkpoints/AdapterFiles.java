@@ -15,6 +15,7 @@ import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Collective;
 import espalier.nn.Scope;
+import espalier.text.FileContentsException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -81,12 +82,17 @@ public final class AdapterFiles {
       if (!fields.path("peft_type").isString()) {
         throw new CheckpointException("%s: %s".formatted(file, e.getMessage()), e);
       }
-      throw in(file, e);
+      throw in(file, e, new FileContentsException("%s: %s".formatted(file, e.getMessage()), e));
     }
   }
 
-  /** The same kind of error, with the file or folder that it is about. */
   private static IllegalArgumentException in(Path where, IllegalArgumentException error) {
+    return in(where, error, error);
+  }
+
+  /** The same kind of error, with the file or folder that it is about. */
+  private static IllegalArgumentException in(
+      Path where, IllegalArgumentException error, Throwable cause) {
     String message = "%s: %s".formatted(where, error.getMessage());
     IllegalArgumentException named =
         switch (error) {
@@ -99,7 +105,7 @@ public final class AdapterFiles {
           case UnsupportedAdapterException _ -> new UnsupportedAdapterException(message);
           default -> new IllegalArgumentException(message);
         };
-    named.initCause(error);
+    named.initCause(cause);
     return named;
   }
 

@@ -118,7 +118,7 @@ public final class AtomicFiles {
    * @throws CheckpointException if it is not
    */
   public static void requireFolderOf(Path file) {
-    if (!Files.isDirectory(file.toAbsolutePath().normalize().getParent())) {
+    if (!Files.isDirectory(file.toAbsolutePath().resolveSibling("."))) {
       throw cannotWrite(file, new NoSuchFileException(file.toString()));
     }
   }

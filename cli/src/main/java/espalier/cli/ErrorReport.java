@@ -2,6 +2,8 @@ package espalier.cli;
 
 import espalier.adapters.StateMismatchException;
 import espalier.nn.Native;
+import espalier.text.FileContentsException;
+import espalier.text.TemplateException;
 import java.io.IOException;
 import java.io.PrintWriter;
 import java.io.UncheckedIOException;
@@ -9,6 +11,7 @@ import java.nio.file.AccessDeniedException;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.NoSuchFileException;
 import java.util.List;
+import java.util.regex.Pattern;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.UnmatchedArgumentException;
 
@@ -21,15 +24,22 @@ final class ErrorReport {
   /** The command line or the recipe is wrong. */
   static final int WRONG = 2;
 
+  /** How Jackson writes a place that it may not show, within its sentences. */
+  private static final Pattern JACKSON_PLACE =
+      Pattern.compile(" ?\\(start marker at \\[Source: [^\\]]*]\\)| ?(at )?\\[Source: [^\\]]*]");
+
   private ErrorReport() {}
 
   /** Writes an error of the work. */
   static int write(Throwable error, PrintWriter to, boolean verbose) {
     paragraph(sentence(error), error, to, verbose);
-    // Wrong values are the caller's, but tensors that do not fit are a file's.
-    return error instanceof IllegalArgumentException && !(error instanceof StateMismatchException)
-        ? WRONG
-        : FAILED;
+    return switch (error) {
+      // Wrong values are the caller's, but what a file holds is not.
+      case StateMismatchException _, FileContentsException _, TemplateException _ -> FAILED;
+      case IllegalArgumentException e when e.getCause() instanceof FileContentsException -> FAILED;
+      case IllegalArgumentException _ -> WRONG;
+      default -> FAILED;
+    };
   }
 
   /** Writes an error of the command line. */
@@ -48,7 +58,8 @@ final class ErrorReport {
   }
 
   private static void paragraph(String text, Throwable error, PrintWriter to, boolean verbose) {
-    to.println("error: " + text.strip().replaceAll("\\s*\\R\\s*", " "));
+    String line = JACKSON_PLACE.matcher(text.strip()).replaceAll("");
+    to.println("error: " + line.replaceAll("\\s*\\R\\s*", " "));
     if (verbose) {
       error.printStackTrace(to);
     }

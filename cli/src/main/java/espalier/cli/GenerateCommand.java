@@ -133,7 +133,8 @@ final class GenerateCommand implements Callable<Integer> {
       }
       String where = rows.get(Integer.parseInt(prompt.group(1))).where();
       throw new IllegalArgumentException(
-          SamplingOptions.spelled(where + e.getMessage().substring(prompt.end())), e);
+          SamplingOptions.spelled(where + String.valueOf(e.getMessage()).substring(prompt.end())),
+          e);
     }
   }
 

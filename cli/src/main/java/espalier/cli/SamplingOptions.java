@@ -68,7 +68,7 @@ final class SamplingOptions {
     try {
       return sampling(draws);
     } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException(spelled(e.getMessage()), e);
+      throw new IllegalArgumentException(spelled(String.valueOf(e.getMessage())), e);
     }
   }
 

@@ -108,6 +108,33 @@ class BadInputTest {
     assertThat(folder.resolve("run/checkpoints")).isEmptyDirectory();
   }
 
+  @Test
+  void a_run_that_ended_before_its_first_checkpoint_is_begun_again_with_another_recipe()
+      throws IOException {
+    Path weights = folder.resolve("model/model.safetensors");
+    byte[] sound = Files.readAllBytes(weights);
+    poison(weights, "model.norm.weight");
+    String recipe = recipes.write("run", LORA);
+    refused(1, "train", recipe);
+    Files.write(weights, sound);
+
+    CommandRun again =
+        CommandRun.of("train", recipe, "--quiet", "--set", "training.learning_rate=1e-3");
+
+    assertThat(again.exitCode()).as(again.err()).isZero();
+    assertThat(folder.resolve("run/adapter_model.safetensors")).isNotEmptyFile();
+    assertThat(folder.resolve("run/recipe.yaml")).content().contains("learning_rate: 0.001");
+  }
+
+  @Test
+  void a_warm_up_as_long_as_the_run_is_told() throws IOException {
+    CommandRun run =
+        CommandRun.of("train", recipes.write("run", LORA), "--quiet", "--set", "training.warmup=5");
+
+    assertThat(run.exitCode()).as(run.err()).isZero();
+    assertThat(run.err()).contains("training.warmup is 5 steps but the run has 3");
+  }
+
   /** Makes one tensor of a file NaN; all of them, where the name is empty. */
   private static void poison(Path file, String name) throws IOException {
     try (var _ = Scope.open()) {

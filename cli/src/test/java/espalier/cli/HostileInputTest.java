@@ -49,9 +49,22 @@ class HostileInputTest {
     lines("half.jsonl", "{\"prompt\": \n");
     lines("long.jsonl", "\n{\"prompt\": \"elm?\"}\n{\"prompt\": \"" + "elm ".repeat(99) + "\"}\n");
     lines("none.jsonl", "");
+    model("broken-tokenizer", "tokenizer.json", "{\"model\": {");
+    model("broken-config", "config.json", "{\"model_type\": \"lama\"}");
+    model("broken-template", "chat_template.jinja", "{% for m in messages %}");
+    for (String name : new String[] {"unknown", "typed"}) {
+      Files.createDirectory(folder.resolve(name));
+    }
+    lines("unknown/adapter_config.json", "{\"peft_type\": \"LORAX\"}");
+    lines("typed/adapter_config.json", "{\"peft_type\": \"LORA\", \"r\": \"x\"}");
     Files.write(
         folder.resolve("latin.jsonl"),
         "{\"prompt\": \"elm?\"}\n{\"prompt\": \"caf\u00e9\"}\n".getBytes(ISO_8859_1));
+  }
+
+  private void model(String name, String file, String text) throws IOException {
+    TinyChatModel.write(folder.resolve(name));
+    lines(name + "/" + file, text);
   }
 
   private void tensors(String name, Tensor ids) {
@@ -96,6 +109,27 @@ class HostileInputTest {
         "combine -a x=@/adapter:NaN -o @/out|2|'x=@/adapter:NaN' has the weight NaN, which is no"
             + " number; write NAME=DIR:WEIGHT, such as law=runs/law:0.7",
         "combine -a x=@/adapter:abc -o @/out|2|has the weight abc, which is no number",
+        "generate -m @/broken-tokenizer -p x|1|error: @/broken-tokenizer/tokenizer.json: the"
+            + " tokenizer is not JSON",
+        "generate -m @/broken-config -p x|1|@/broken-config: ",
+        "generate -m @/broken-template -p x|1|the chat template cannot be parsed",
+        "generate -m @/model -a @/typed -p x|1|@/typed/adapter_config.json: ",
+        "generate -m @/model -a @/unknown -p x|1|@/unknown/adapter_config.json: peft_type is LORAX"
+            + " but the catalog knows",
+        "merge -m @/model -a @/unknown -o @/out|1|; nearest is LORA",
+        "train @/run.yaml --set training.steps=0|2|training.steps is 0 but must be 1 or more; leave"
+            + " it out to go by epochs",
+        "train @/run.yaml --set training.steps=abc|2|training.steps is \"abc\" but must be a whole"
+            + " number",
+        "train @/run.yaml --set model=[a]|2|model is [\"a\"] but must be a text",
+        "train @/run.yaml --set data.train=3|2|data.train is 3 but must be a text or a list",
+        "train @/run.yaml --set training.schedule=cosinee|2|training.schedule is \"cosinee\" but"
+            + " must be one of constant, linear, cosine",
+        "train @/run.yaml --set training.schedule=cosinee|2|; nearest is cosine",
+        "train @/run.yaml --set training.optimizer=adamx|2|nearest is adam",
+        "train @/run.yaml --set output=@/rows.jsonl/run|1|@/rows.jsonl/run can not be made:"
+            + " @/rows.jsonl is a file; choose another",
+        "eval -m @/model -d @/none.jsonl|2|@/none.jsonl: no rows, but one or more are needed",
         "generate -m @/model --prompts @/null.jsonl|2|@/null.jsonl line 3: is null but a JSON"
             + " object is expected, such as {\"prompt\": \"Hello\"}",
         "generate -m @/model --prompts @/number.jsonl|2|@/number.jsonl line 2: is 3 but a JSON"

@@ -80,6 +80,11 @@ final class AvoidedEntries implements AutoCloseable {
         : given;
   }
 
+  /** Whether a sentence is about these adapters beside the new one, which are there on purpose. */
+  boolean named(String sentence) {
+    return !names.isEmpty() && sentence.contains(names.toString());
+  }
+
   @Override
   public void close() {
     names.forEach(model.adapters()::delete);

@@ -15,6 +15,7 @@ import espalier.training.DataFormat;
 import espalier.training.Schedule;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
@@ -136,11 +137,25 @@ public final class RecipeSchema {
   public static void check(ObjectNode recipe) {
     var problems = new ArrayList<String>();
     unknownKeys(recipe, TEXT, "", problems);
+    var types = new LinkedHashMap<String, List<String>>();
     for (Error error : SCHEMA.validate(recipe)) {
-      if (!"additionalProperties".equals(error.getKeyword())) {
-        problems.add(problem(recipe, error));
+      switch (String.valueOf(error.getKeyword())) {
+        case "additionalProperties" -> {} // told above, with the nearest key
+        case "type" ->
+            types
+                .computeIfAbsent(error.getInstanceLocation().toString(), _ -> new ArrayList<>())
+                .addAll(types(error.getSchemaNode()));
+        default -> problems.add(problem(recipe, error));
       }
     }
+    types.forEach(
+        (pointer, expected) ->
+            problems.add(
+                "%s is %s but must be %s"
+                    .formatted(
+                        path(pointer),
+                        recipe.at(pointer),
+                        String.join(" or ", expected.stream().distinct().toList()))));
     if (!problems.isEmpty()) {
       throw new RecipeException(
           "the recipe is wrong: " + String.join("; ", problems.stream().distinct().toList()));
@@ -149,10 +164,48 @@ public final class RecipeSchema {
 
   private static String problem(ObjectNode recipe, Error error) {
     String pointer = error.getInstanceLocation().toString();
-    String path = pointer.replaceFirst("^/", "").replace('/', '.');
     JsonNode value = recipe.at(pointer);
-    String message = String.valueOf(error.getMessage());
-    return "%s is %s but %s".formatted(path.isEmpty() ? "it" : path, value, expected(message));
+    if ("enum".equals(error.getKeyword()) && error.getSchemaNode() instanceof ArrayNode words) {
+      return oneOf(path(pointer), value, words.valueStream().map(JsonNode::asString).toList());
+    }
+    return "%s is %s but %s"
+        .formatted(path(pointer), value, expected(String.valueOf(error.getMessage())));
+  }
+
+  private static String oneOf(String path, JsonNode value, List<String> words) {
+    // Both spellings are read, and one is enough to tell.
+    List<String> shown =
+        words.stream()
+            .filter(word -> !words.contains(word.replace('_', '-')) || !word.contains("_"))
+            .toList();
+    return "%s is %s but must be one of %s%s"
+        .formatted(
+            path,
+            value,
+            String.join(", ", shown),
+            value.isString() ? "; nearest is " + Nearest.of(value.asString(), shown) : "");
+  }
+
+  private static String path(String pointer) {
+    return pointer.isEmpty() ? "it" : pointer.replaceFirst("^/", "").replace('/', '.');
+  }
+
+  private static List<String> types(JsonNode keyword) {
+    return keyword.isArray()
+        ? keyword.valueStream().map(each -> type(each.asString())).toList()
+        : List.of(type(keyword.asString()));
+  }
+
+  private static String type(String name) {
+    return switch (name) {
+      case "integer" -> "a whole number";
+      case "number" -> "a number";
+      case "string" -> "a text";
+      case "boolean" -> "true or false";
+      case "array" -> "a list";
+      case "object" -> "a section of keys";
+      default -> name;
+    };
   }
 
   private static String expected(String message) {

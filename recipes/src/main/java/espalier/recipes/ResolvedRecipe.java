@@ -49,8 +49,11 @@ final class ResolvedRecipe {
     }
     TrainingSection training = recipe.training();
     ObjectNode t = out.putObject("training");
-    t.put("epochs", training.epochs());
-    t.put("steps", training.steps());
+    if (training.steps() > 0) {
+      t.put("steps", training.steps());
+    } else {
+      t.put("epochs", training.epochs());
+    }
     t.put("batch_size", training.batchSize());
     t.put("gradient_accumulation", training.gradientAccumulation());
     t.put("learning_rate", training.learningRate());
@@ -102,6 +105,10 @@ final class ResolvedRecipe {
       if (recipe.at(pointer.substring(0, cut)) instanceof ObjectNode parent) {
         parent.remove(pointer.substring(cut + 1));
       }
+    }
+    if (recipe.path("training") instanceof ObjectNode training) {
+      // Earlier versions wrote both, and 0 steps for those that are not counted.
+      training.remove(training.path("steps").asInt(0) > 0 ? "epochs" : "steps");
     }
     return recipe;
   }

@@ -77,12 +77,7 @@ final class RunFolder {
 
   /** Makes the folder, if it is not there yet, and mends what a killed run left in it. */
   void create() {
-    try {
-      Files.createDirectories(checkpoints());
-    } catch (IOException e) {
-      throw new CheckpointException(
-          "the run's folder %s can not be made: %s; choose another output".formatted(folder, e), e);
-    }
+    AtomicFiles.createFolder(checkpoints());
     recover();
   }
 
@@ -129,9 +124,9 @@ final class RunFolder {
     return folder.resolve("checkpoints");
   }
 
-  /** Whether a run has begun here. */
+  /** Whether a run has left something here that a new one would lose. */
   boolean used() {
-    return Files.exists(file("metrics.jsonl")) || !steps().isEmpty();
+    return newest() != null || Files.exists(best()) || Files.exists(file(AdapterFiles.TENSORS));
   }
 
   /** The steps of the checkpoints that are there. */

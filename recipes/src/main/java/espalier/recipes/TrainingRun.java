@@ -143,6 +143,9 @@ public final class TrainingRun implements AutoCloseable {
     if (from == null) {
       AdapterCatalog.Read _ = RecipeAdapter.read(recipe.adapter());
     }
+    if (RecipeRanks.leads(ranks)) {
+      AtomicFiles.requireFolder(recipe.outputFolder());
+    }
     var data = recipe.data();
     DataFormat format = data.format() == null ? null : DataFormat.of(data.format());
     List<Row> rows = new ArrayList<>(Dataset.read(data.train(), format));
@@ -246,7 +249,9 @@ public final class TrainingRun implements AutoCloseable {
                   .orElseGet(
                       () -> lookAndAttach(recipe, model, config, examples, listener, progress))
               : model.attach(ADAPTER, config, recipe.training().seed());
-      attached.warnings().forEach(listener::message);
+      attached.warnings().stream()
+          .filter(warning -> !avoided.named(warning))
+          .forEach(listener::message);
     }
   }
 
@@ -330,6 +335,11 @@ public final class TrainingRun implements AutoCloseable {
         new BatchPlan(
             train.examples(), order, settings.batchSize(), settings.gradientAccumulation());
     int steps = settings.steps() > 0 ? settings.steps() : plan.steps(settings.epochs());
+    if (settings.warmup() >= 1 && settings.warmup() >= steps) {
+      listener.message(
+          "training.warmup is %.0f steps but the run has %d, so the learning rate reaches %s at its end or never; lower warmup"
+              .formatted(settings.warmup(), steps, settings.learningRate()));
+    }
     var config =
         new TrainingConfig(
             steps,
@@ -408,13 +418,14 @@ public final class TrainingRun implements AutoCloseable {
 
   private void claim(boolean resume) {
     String resolved = ResolvedRecipe.yaml(recipe);
+    folder.recover();
     if (!resume && folder.used()) {
       throw new RecipeException(
           "%s holds a run already; add --resume to go on with it, or choose another output"
               .formatted(folder.path()));
     }
     String before = folder.read("recipe.yaml");
-    if (resume && before != null) {
+    if (resume && before != null && folder.used()) {
       ResolvedRecipe.requireSame(before, resolved);
     }
     folder.create();

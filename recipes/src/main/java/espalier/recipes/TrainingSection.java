@@ -81,6 +81,10 @@ public record TrainingSection(
   }
 
   static TrainingSection of(Section in) {
+    if (in.has("steps") && in.integer("steps", 0) == 0) {
+      throw new RecipeException(
+          "training.steps is 0 but must be 1 or more; leave it out to go by epochs");
+    }
     Section stopping = in.section("early_stopping");
     return new TrainingSection(
         in.number("epochs", 1),

@@ -60,7 +60,7 @@ final class TokenizerFiles {
     try {
       return Tokenizer.of(json, settings);
     } catch (IllegalArgumentException e) {
-      throw new IllegalArgumentException("%s: %s".formatted(folder, e.getMessage()), e);
+      throw new FileContentsException("%s: %s".formatted(file, e.getMessage()), e);
     }
   }
 
@@ -220,7 +220,7 @@ final class TokenizerFiles {
     try {
       return JSON.readTree(text(file));
     } catch (JacksonException e) {
-      throw new IllegalArgumentException(
+      throw new FileContentsException(
           "%s is not JSON (%s); mend it or take it away".formatted(file, e.getOriginalMessage()),
           e);
     }

@@ -37,7 +37,7 @@ public final class Dataset {
       }
       if (rows.isEmpty()) {
         throw new DataException(
-            "%s: no rows, but training needs one or more; is this the right file?"
+            "%s: no rows, but one or more are needed; is this the right file?"
                 .formatted(files.stream().map(Path::toString).collect(Collectors.joining(", "))));
       }
     }

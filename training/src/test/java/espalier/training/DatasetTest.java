@@ -399,7 +399,7 @@ final class DatasetTest {
 
   @Test
   void empty_data_is_refused() throws IOException {
-    String fault = "no rows, but training needs one or more; is this the right file?";
+    String fault = "no rows, but one or more are needed; is this the right file?";
 
     assertRefused("a.jsonl", "", "a.jsonl: " + fault);
     assertRefused("b.json", "[]", "b.json: " + fault);

@@ -4,6 +4,7 @@ import espalier.adapters.AdapterConfig;
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
+import espalier.adapters.Nearest;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.abba.AbbaFormat;
 import espalier.adapters.adalora.AdaloraFormat;
@@ -19,6 +20,7 @@ import espalier.adapters.shira.ShiraFormat;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
@@ -99,8 +101,11 @@ public final class AdapterCatalog {
     }
     if (format == null) {
       throw new ConfigException(
-          "peft_type is %s but the catalog knows %s; add a method with AdapterCatalog.with(format)"
-              .formatted(peftType, String.join(", ", formats.keySet())));
+          "peft_type is %s but the catalog knows %s; nearest is %s"
+              .formatted(
+                  peftType,
+                  String.join(", ", formats.keySet()),
+                  Nearest.of(peftType.toUpperCase(Locale.ROOT), formats.keySet())));
     }
     return format;
   }

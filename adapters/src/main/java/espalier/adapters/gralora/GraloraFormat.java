@@ -24,9 +24,6 @@ public final class GraloraFormat implements AdapterFormat<GraloraConfig> {
   @Override
   public GraloraConfig read(ConfigFields in) {
     Targets targets = in.targets();
-    if (targets.layersPattern() != null && targets.layers() == null) {
-      in.warn("layers_pattern has no effect without layers_to_transform");
-    }
     return new GraloraConfig(
         in.head(),
         targets,

@@ -26,9 +26,6 @@ public final class HiraFormat implements AdapterFormat<HiraConfig> {
   @Override
   public HiraConfig read(ConfigFields in) {
     Targets targets = in.targets().withParameters(in.textsOrNull("target_parameters"));
-    if (targets.layersPattern() != null && targets.layers() == null) {
-      in.warn("layers_pattern has no effect without layers_to_transform");
-    }
     return new HiraConfig(
         in.head(),
         targets,

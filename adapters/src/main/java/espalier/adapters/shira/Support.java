@@ -1,6 +1,7 @@
 package espalier.adapters.shira;
 
 import static org.bytedeco.pytorch.global.torch.arange;
+import static org.bytedeco.pytorch.global.torch.initLogging;
 import static org.bytedeco.pytorch.global.torch.searchsorted;
 import static org.bytedeco.pytorch.global.torch.sparse_csr_tensor;
 
@@ -22,6 +23,12 @@ import org.jspecify.annotations.Nullable;
  * adapter has would be kept to save a thousandth of a step.
  */
 final class Support implements AutoCloseable {
+
+  static {
+    // Only then does libtorch read the level that Native.prepare sets; without it the first sparse
+    // matrix prints that its kind is in beta.
+    initLogging();
+  }
 
   private final long out;
   private final long in;

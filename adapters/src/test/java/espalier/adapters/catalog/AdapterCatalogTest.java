@@ -87,12 +87,11 @@ class AdapterCatalogTest {
   }
 
   @Test
-  void an_unknown_method_is_refused_with_a_way_to_add_it() {
+  void an_unknown_method_is_refused_with_those_that_are_known_and_the_nearest() {
     assertThatThrownBy(() -> CATALOG.read(json("{\"peft_type\": \"VERA\"}")))
         .isInstanceOf(ConfigException.class)
         .hasMessageMatching(
-            "peft_type is VERA but the catalog knows .*HIRA.*LORA.*;"
-                + " add a method with AdapterCatalog\\.with\\(format\\)");
+            "peft_type is VERA but the catalog knows .*HIRA.*LORA.*; nearest is HIRA");
   }
 
   @Test

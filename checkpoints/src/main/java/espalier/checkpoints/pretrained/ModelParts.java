@@ -14,6 +14,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Layer;
 import espalier.nn.Native;
 import espalier.nn.Weights;
+import espalier.text.FileContentsException;
 import espalier.text.Tokenizer;
 import espalier.text.TokenizerSettings;
 import java.io.IOException;
@@ -71,8 +72,8 @@ record ModelParts(
       return new ModelParts(model, tokenizer, config, file, folder);
     } catch (RuntimeException | Error e) {
       closeAll(model, file::close);
-      if (e instanceof IllegalArgumentException) {
-        throw new IllegalArgumentException(folder + ": " + e.getMessage(), e);
+      if (e instanceof IllegalArgumentException && !(e instanceof FileContentsException)) {
+        throw new FileContentsException(folder + ": " + e.getMessage(), e);
       }
       throw e;
     }
