@@ -4,9 +4,9 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
-import java.util.ArrayList;
 import java.util.Comparator;
 import java.util.List;
+import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -59,7 +59,7 @@ final class LocalRanks {
   }
 
   private int run(List<String> command, Path meeting) throws IOException, InterruptedException {
-    var all = new ArrayList<RankProcess>();
+    var all = new CopyOnWriteArrayList<RankProcess>(); // the hook may walk it at any time
     var end = new Thread(() -> all.forEach(RankProcess::stop), "ranks");
     Runtime.getRuntime().addShutdownHook(end);
     try {

@@ -4,6 +4,7 @@ import espalier.adapters.Adapters;
 import espalier.adapters.lora.LoraConvolution;
 import espalier.adapters.lora.LoraExperts;
 import espalier.adapters.lora.LoraLinear;
+import espalier.adapters.lora.QaloraLinear;
 import espalier.nn.Adapter;
 import espalier.nn.Linear;
 import espalier.training.LoraPair;
@@ -46,6 +47,7 @@ public final class LoraPairs {
       return null;
     }
     return switch (adapter) {
+      case QaloraLinear lora -> rows(a, b, lora.scaling()); // A is narrow, it has no blocks
       case LoraLinear lora -> matrices(a, b, lora.scaling(), lora.layer());
       case LoraConvolution lora -> rows(a, b, lora.scaling());
       case LoraExperts lora when lora.layer().weight().dim() == 3 ->

@@ -6,6 +6,9 @@ import static org.bytedeco.pytorch.global.torch.ones_like;
 
 import espalier.adapters.ConfigException;
 import espalier.adapters.TargetException;
+import espalier.adapters.Targets;
+import espalier.adapters.lora.LoraConfig;
+import espalier.adapters.lora.LoraVariant;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.training.LoraPair;
 import espalier.training.Optimizer;
@@ -71,6 +74,28 @@ class OptimizersTest {
                 assertThat(pair.a().size(0)).isEqualTo(2L * pair.blocks());
               });
       assertThat(LoraPairs.of(model.adapters())).isNotEmpty();
+    }
+  }
+
+  @Test
+  void the_narrow_a_of_qalora_is_one_block() {
+    LoraConfig config =
+        LoraConfig.builder()
+            .r(4)
+            .targets(Targets.named("q_proj"))
+            .qaloraGroupSize(8)
+            .variant(new LoraVariant.Qalora(false))
+            .build();
+    try (PretrainedModel model =
+        PretrainedModel.load(Path.of("../parity/models/llama"), ScalarType.Float)) {
+      model.attach("default", config, 1);
+
+      Map<String, LoraPair> pairs = LoraPairs.of(model.adapters());
+
+      assertThat(pairs).isNotEmpty();
+      assertThat(pairs.values())
+          .allSatisfy(pair -> assertThat(pair.blocks()).isOne())
+          .allSatisfy(pair -> assertThat(pair.split()).isEqualTo(LoraPair.Split.COLUMNS));
     }
   }
 

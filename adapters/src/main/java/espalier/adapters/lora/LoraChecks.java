@@ -156,9 +156,8 @@ final class LoraChecks {
             !(variant instanceof LoraVariant.Bdlora) || startsPlainly(init),
             "use_bdlora draws its own factors; set init_lora_weights to true, false or gaussian")
         .unless(
-            !(variant instanceof LoraVariant.Qalora)
-                || !(init.takenOut() || init instanceof LoraInit.Loftq),
-            "use_qalora draws its own A, so that nothing can be taken out of the base; set"
+            !(variant instanceof LoraVariant.Qalora) || startsPlainly(init),
+            "use_qalora draws its own A, so that no other start can be had with it; set"
                 + " init_lora_weights to true, false or gaussian")
         .unless(
             !dora || !loraBias, "use_dora and lora_bias exclude each other; turn one of them off")

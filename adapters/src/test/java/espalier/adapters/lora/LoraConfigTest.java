@@ -116,6 +116,10 @@ class LoraConfigTest {
             builder().init(new LoraInit.Mica()).variant(new LoraVariant.Kasa(0, 0)),
             "init_lora_weights mica and kasa_config exclude each other; choose one"),
         Arguments.of(
+            builder().init(new LoraInit.Orthogonal()).r(4).variant(new LoraVariant.Qalora()),
+            "use_qalora draws its own A, so that no other start can be had with it; set"
+                + " init_lora_weights to true, false or gaussian"),
+        Arguments.of(
             builder().init(new LoraInit.Pissa()).loraBias(true),
             "lora_bias needs init_lora_weights true or false; other starts know no bias"),
         Arguments.of(

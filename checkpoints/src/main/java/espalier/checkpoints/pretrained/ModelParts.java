@@ -176,6 +176,10 @@ record ModelParts(
     try (var _ = espalier.nn.Scope.open()) {
       var weights = CheckpointKeys.of(model);
       if (weights.untied()) {
+        if (model.modelType().equals("t5")) { // there "not tied" also means "logits not scaled"
+          boolean scaled = !Boolean.FALSE.equals(written.get("tie_word_embeddings"));
+          written.putIfAbsent("scale_decoder_outputs", scaled);
+        }
         written.put("tie_word_embeddings", false);
       }
       var tensors = new LinkedHashMap<String, Tensor>();
