@@ -1,5 +1,6 @@
 package espalier.recipes;
 
+import espalier.adapters.Adapters;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.SaveStart;
 import espalier.checkpoints.AdapterFiles;
@@ -23,8 +24,10 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.NavigableMap;
+import java.util.Objects;
 import java.util.TreeMap;
 import java.util.stream.Stream;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 import tools.jackson.core.JacksonException;
@@ -41,6 +44,7 @@ final class RunFolder {
   private static final String PREFIX = "step-";
   private static final String STATE = "state.json";
   private static final String OPTIMIZER = "optimizer.safetensors";
+  private static final String PARAMETERS = "parameters.safetensors";
 
   /** What stepped aside for another of its name, and is whole. */
   private static final String ASIDE = ".old";
@@ -168,12 +172,52 @@ final class RunFolder {
     try (var _ = Scope.open()) {
       Map<String, Tensor> remembered =
           OptimizerParts.whole(optimizer.state(), model.adapters().shards());
+      Map<String, Tensor> unlike = unlikeFile(model.adapters(), adapter);
       once(
           () -> {
+            if (!unlike.isEmpty()) {
+              SafetensorsWriter.write(part.resolve(PARAMETERS), unlike);
+            }
             SafetensorsWriter.write(part.resolve(OPTIMIZER), remembered);
             AtomicFiles.write(part.resolve(STATE), json(state, examples).toPrettyString() + "\n");
             replace(part, target);
           });
+    }
+  }
+
+  /**
+   * Trained tensors that the adapter's file has in another form, such as in other coordinates:
+   * going there and back rounds, and a run that is resumed has to end with the same bits.
+   */
+  private static Map<String, Tensor> unlikeFile(Adapters adapters, String adapter) {
+    if (adapters.ranks() != null) {
+      return Map.of(); // there all that trains is saved as it is
+    }
+    Map<String, Tensor> file = adapters.state(adapter);
+    var unlike = new LinkedHashMap<String, Tensor>();
+    adapters
+        .parameters()
+        .forEach(
+            (key, parameter) -> {
+              Tensor saved = file.get(key);
+              if (saved == null || !saved.equal(parameter)) {
+                unlike.put(key, parameter.detach());
+              }
+            });
+    return unlike;
+  }
+
+  private static void restoreUnlikeFile(Adapters adapters, Path checkpoint) {
+    Path file = checkpoint.resolve(PARAMETERS);
+    if (!Files.exists(file)) {
+      return;
+    }
+    try (TensorFile saved = SafetensorsFile.open(file);
+        var _ = Scope.open();
+        var _ = new NoGradGuard()) {
+      Map<String, Tensor> present = adapters.parameters();
+      tensors(saved)
+          .forEach((key, tensor) -> Objects.requireNonNull(present.get(key), key).copy_(tensor));
     }
   }
 
@@ -237,6 +281,7 @@ final class RunFolder {
           .adapters()
           .setState(
               adapter, tensors(saved), LoadOptions.defaults().withTrainable(true).withStrict(true));
+      restoreUnlikeFile(model.adapters(), checkpoint);
       optimizer.restore(OptimizerParts.parts(tensors(remembered), model.adapters().shards()));
     }
     return new TrainingState(
