@@ -1,36 +1,19 @@
 package espalier.recipes;
 
-import espalier.adapters.AdapterConfig;
-import espalier.adapters.Attached;
-import espalier.adapters.LoadOptions;
 import espalier.adapters.SaveStart;
-import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
-import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.AtomicFiles;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Collective;
-import espalier.nn.Native;
 import espalier.text.Example;
-import espalier.text.ExampleEncoder;
 import espalier.text.Tokenizer;
 import espalier.training.BatchPlan;
-import espalier.training.DataFormat;
-import espalier.training.Dataset;
 import espalier.training.Encoded;
 import espalier.training.EpochOrder;
 import espalier.training.EvalMetrics;
-import espalier.training.Examples;
-import espalier.training.LossPlot;
-import espalier.training.Machine;
-import espalier.training.ModelCard;
 import espalier.training.Optimizer;
-import espalier.training.OverlongPolicy;
 import espalier.training.ParameterGroup;
-import espalier.training.Report;
-import espalier.training.Row;
-import espalier.training.RunHistory;
 import espalier.training.RunListener;
 import espalier.training.RunLog;
 import espalier.training.Sample;
@@ -40,11 +23,7 @@ import espalier.training.TrainingLoop;
 import espalier.training.TrainingState;
 import java.io.IOException;
 import java.nio.file.Path;
-import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
-import java.util.Map;
 import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
@@ -73,7 +52,7 @@ public final class TrainingRun implements AutoCloseable {
   private final @Nullable Collective ranks;
   private List<Sample> samples = List.of();
 
-  private TrainingRun(
+  TrainingRun(
       Recipe recipe,
       PretrainedModel model,
       RunListener listener,
@@ -115,163 +94,14 @@ public final class TrainingRun implements AutoCloseable {
   public static TrainingRun open(
       Recipe recipe, RunListener listener, Consumer<String> progress, @Nullable Collective ranks) {
     RecipeRanks.require(recipe, ranks);
-    return RecipeRanks.leads(ranks)
-        ? opened(recipe, recipe.data().maxLength() == 0, listener, progress, ranks)
-        : opened(
-            recipe,
-            recipe.data().maxLength() == 0,
-            RecipeRanks.heard(listener, ranks),
-            _ -> {},
-            ranks);
+    Consumer<String> told = RecipeRanks.leads(ranks) ? progress : _ -> {};
+    return new RunOpening(RecipeRanks.heard(listener, ranks), told, ranks)
+        .open(recipe, recipe.data().maxLength() == 0);
   }
 
   /** The same for a recipe whose max_length no user gave, and which may be less therefore. */
   static TrainingRun openFitting(Recipe recipe, RunListener listener, Consumer<String> progress) {
-    return opened(recipe, true, listener, progress, null);
-  }
-
-  private static TrainingRun opened(
-      Recipe asked,
-      boolean fitting,
-      RunListener listener,
-      Consumer<String> progress,
-      @Nullable Collective ranks) {
-    Recipe recipe = asked;
-    // The adapter's fields and the data first: they are quick to read, and most mistakes are there.
-    AdapterSource named = recipe.from();
-    Path from = named == null ? null : named.resolve(progress);
-    if (from == null) {
-      AdapterCatalog.Read _ = RecipeAdapter.read(recipe.adapter());
-    }
-    if (RecipeRanks.leads(ranks)) {
-      AtomicFiles.requireFolder(recipe.outputFolder());
-    }
-    var data = recipe.data();
-    DataFormat format = data.format() == null ? null : DataFormat.of(data.format());
-    List<Row> rows = new ArrayList<>(Dataset.read(data.train(), format));
-    List<Row> evaluationRows =
-        data.eval().isEmpty()
-            ? heldOut(rows, data.evalFraction())
-            : Dataset.read(data.eval(), format);
-    int threads = RecipeRanks.threads(recipe, ranks);
-    if (threads > 0) {
-      Native.threads(threads);
-    }
-    PretrainedModel model =
-        PretrainedModel.load(
-            recipe.model(), recipe.dtype().type(), recipe.quantize().quantisation(), progress);
-    try {
-      if (from != null) {
-        model.adoptTokens(from);
-      }
-      recipe = NewTokens.add(recipe, model, listener::message);
-      model.model().gradientCheckpointing(recipe.training().gradientCheckpointing());
-      var encoder =
-          new ExampleEncoder(model.tokenizer(), data.trainOn() == DataSection.TrainOn.ALL);
-      var policy =
-          data.overlong() == DataSection.Overlong.ERROR
-              ? OverlongPolicy.ERROR
-              : OverlongPolicy.TRUNCATE;
-      int longest = longest(data.maxLength(), fitting, model, listener);
-      recipe = recipe.withMaxLength(longest);
-      Encoded train = Examples.encode(rows, encoder, longest, policy);
-      train.warnings().forEach(listener::message);
-      List<Example> evaluation =
-          evaluationRows.isEmpty()
-              ? List.of()
-              : Examples.encode(evaluationRows, encoder, longest, policy).examples();
-      if (ranks != null) {
-        RecipeRanks.split(model.model(), recipe, ranks);
-      }
-      attach(recipe, from, model, train.examples(), listener, progress, ranks);
-      return new TrainingRun(recipe, model, listener, train, evaluation, ranks);
-    } catch (RuntimeException e) {
-      model.close();
-      throw e;
-    }
-  }
-
-  private static int longest(
-      int given, boolean fitting, PretrainedModel model, RunListener listener) {
-    int limit = model.model().config().maxPositions();
-    int asked = given == 0 ? DataSection.USUAL_LENGTH : given;
-    if (limit > 0 && asked > limit) {
-      if (fitting) {
-        listener.message(
-            "max_length is %d, since the model reads no more tokens than that; %d is usual here"
-                .formatted(limit, asked));
-        return limit;
-      }
-      throw new RecipeException(
-          "data.max_length is %d but the model reads %d tokens at most; lower max_length"
-              .formatted(asked, limit));
-    }
-    return asked;
-  }
-
-  // The rows at equal distances, so that the choice does not depend on a random stream.
-  private static List<Row> heldOut(List<Row> rows, double fraction) {
-    if (!(fraction >= 0 && fraction < 1)) {
-      throw new RecipeException(
-          "data.eval_fraction is %s but must lie in [0, 1); 0.05 is usual".formatted(fraction));
-    }
-    int count = (int) Math.round(fraction * rows.size());
-    var held = new ArrayList<Row>();
-    for (int i = count - 1; i >= 0; i--) {
-      held.add(rows.remove((int) ((long) i * rows.size() / count)));
-    }
-    return held.reversed();
-  }
-
-  private static void attach(
-      Recipe recipe,
-      @Nullable Path from,
-      PretrainedModel model,
-      List<Example> examples,
-      RunListener listener,
-      Consumer<String> progress,
-      @Nullable Collective ranks) {
-    if (from != null) {
-      model
-          .loadAdapter(ADAPTER, from, LoadOptions.defaults().withTrainable(true))
-          .warnings()
-          .forEach(listener::message);
-      return;
-    }
-    AdapterCatalog.Read read = RecipeAdapter.read(recipe.adapter());
-    read.warnings().forEach(listener::message);
-    RecipeRanks.requireWithoutData(read.config(), recipe, ranks);
-    try (var avoided = AvoidedEntries.of(read.config(), model, progress)) {
-      AdapterConfig config = avoided.config(read.config());
-      Attached attached =
-          DataStart.needed(config)
-              ? DataStart.again(model, recipe, new RunFolder(recipe.outputFolder(), ranks))
-                  .orElseGet(
-                      () -> lookAndAttach(recipe, model, config, examples, listener, progress))
-              : model.attach(ADAPTER, config, recipe.training().seed());
-      attached.warnings().stream()
-          .filter(warning -> !avoided.named(warning))
-          .forEach(listener::message);
-    }
-  }
-
-  private static Attached lookAndAttach(
-      Recipe recipe,
-      PretrainedModel model,
-      AdapterConfig config,
-      List<Example> examples,
-      RunListener listener,
-      Consumer<String> progress) {
-    var trainee = new CausalTrainee(model.model(), model.adapters());
-    var data =
-        new StartData(
-            model.model(),
-            trainee,
-            recipe,
-            examples,
-            padId(model),
-            DataStart.examples(config, recipe));
-    return DataStart.attach(model, config, recipe, data, progress, listener::message);
+    return new RunOpening(listener, progress, null).open(recipe, true);
   }
 
   /** The recipe with a length that fits the model. */
@@ -312,7 +142,7 @@ public final class TrainingRun implements AutoCloseable {
     return padId(model);
   }
 
-  private static int padId(PretrainedModel model) {
+  static int padId(PretrainedModel model) {
     Tokenizer tokenizer = model.tokenizer();
     return tokenizer.padId().orElse(tokenizer.eosId().orElse(0));
   }
@@ -458,6 +288,11 @@ public final class TrainingRun implements AutoCloseable {
     listener.saved(folder.path());
   }
 
+  /** Writes the picture, the page and the model card again, such as after samples were added. */
+  public void report(TrainingState end) throws IOException {
+    new RunPage(recipe, model, folder, samples).write(train.examples().size(), end);
+  }
+
   private void page(TrainingState end) {
     try {
       report(end);
@@ -465,39 +300,6 @@ public final class TrainingRun implements AutoCloseable {
       throw new CheckpointException(
           "the run's page in %s can not be written: %s".formatted(folder.path(), e), e);
     }
-  }
-
-  /** Writes the picture, the page and the model card again, such as after samples were added. */
-  public void report(TrainingState end) throws IOException {
-    RunHistory history = RunHistory.read(folder.file("metrics.jsonl"));
-    String name = String.valueOf(folder.path().toAbsolutePath().getFileName());
-    Map<String, String> facts = new LinkedHashMap<>();
-    facts.put("model", model.name());
-    facts.put("method", model.adapters().config(ADAPTER).peftType());
-    facts.put("parameters", model.adapters().trainableLine());
-    facts.put("examples", String.valueOf(train.examples().size()));
-    facts.put("steps", String.valueOf(end.step()));
-    history.evals().stream()
-        .reduce((_, last) -> last)
-        .ifPresent(
-            last -> facts.put("evaluation loss", String.format(Locale.ROOT, "%.4f", last.loss())));
-    LossPlot.write(history, name, folder.file("loss.png"));
-    new Report(name, history, ResolvedRecipe.yaml(recipe), facts, Machine.facts(), samples)
-        .write(folder.file("report.html"));
-    new ModelCard(
-            name,
-            model.name(),
-            model.adapters().config(ADAPTER).peftType(),
-            "text-generation",
-            facts,
-            Map.of("Espalier", version()),
-            samples)
-        .write(folder.path());
-  }
-
-  private static String version() {
-    String version = TrainingRun.class.getPackage().getImplementationVersion();
-    return version == null ? "0.1.0" : version;
   }
 
   /** The run's folder. */
