@@ -177,11 +177,7 @@ final class AdapterState {
 
   private static void load(Entry entry, Map<String, Adapter> adapters, AdapterTensors.Fit fit) {
     fit.byLayer.forEach(
-        (path, tensors) -> {
-          Adapter adapter = Objects.requireNonNull(adapters.get(path));
-          adapter.load(tensors);
-          adapter.filled(tensors.keySet());
-        });
+        (path, tensors) -> Objects.requireNonNull(adapters.get(path)).load(tensors));
     BaseBiases biases = entry.biases();
     if (biases != null) {
       fit.biases.forEach(biases::load);

@@ -36,7 +36,6 @@ final class Loading {
           (path, values) -> {
             Adapter adapter = Objects.requireNonNull(attaching.made().get(path), path);
             fitting(path, () -> adapter.load(values));
-            adapter.filled(values.keySet());
           });
     }
     return fit;

@@ -1,5 +1,6 @@
 package espalier.adapters;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -109,10 +110,6 @@ class QuantisedBaseTest {
       case "float8_e4m3fn" -> 1.0 / 16;
       default -> 0.5 / 127;
     };
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @ParameterizedTest
@@ -343,6 +340,26 @@ class QuantisedBaseTest {
                   + " adapters in float32");
 
       assertThat(adapters.names()).isEmpty();
+    }
+  }
+
+  @Test
+  void what_is_merged_into_float8_beyond_its_range_becomes_its_end() {
+    Tensor w = new Tree.Draw(3).normal(3, 6, 5).to(ScalarType.Float8_e4m3fn);
+    try (Tree tree = Tree.empty().with("m.w", new ExpertWeight(w, false));
+        var _ = new NoGradGuard()) {
+      Adapters adapters = Adapters.of(tree, ModelFacts.of("llama"));
+      Targets targets = Targets.named().withParameters(List.of("m.w"));
+      LoraConfig config =
+          LoraConfig.builder().r(2).alpha(2).init(new LoraInit.Unset()).targets(targets).build();
+      adapters.attach("default", config, AttachOptions.seeded(1));
+      adapters.setScale("default", 1e6);
+
+      adapters.merge(true);
+
+      Tensor merged = tree.at("m.w").weight().to(ScalarType.Float);
+      assertThat(merged.isfinite().all().item_bool()).isTrue();
+      assertThat(merged.abs().max().item_double()).isEqualTo(448);
     }
   }
 

@@ -1,5 +1,6 @@
 package espalier.adapters;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -46,10 +47,6 @@ class SeveralAdaptersTest extends OnDecoder {
 
   private Tensor base() {
     return model.at(Q).base(x);
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   // ---- a changed base

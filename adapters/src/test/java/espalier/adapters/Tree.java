@@ -84,6 +84,11 @@ public final class Tree extends Layer {
     return tree;
   }
 
+  /** The largest difference of an entry. */
+  public static double gap(Tensor a, Tensor b) {
+    return a.sub(b).abs().max().item_double();
+  }
+
   /** A value that must be there. */
   public static <T> T there(@Nullable T value) {
     return Objects.requireNonNull(value);

@@ -6,7 +6,6 @@ import espalier.checkpoints.AdapterFiles;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -46,16 +45,7 @@ class HubAdapterCommandsTest {
   }
 
   private List<String> run(List<String> lines) throws IOException, InterruptedException {
-    var command =
-        new ArrayList<>(
-            List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                System.getProperty("java.class.path"),
-                Commands.class.getName()));
-    command.addAll(lines);
+    List<String> command = ChildJvm.command(Commands.class, lines);
     Path log = folder.resolve("commands.log");
     var process = new ProcessBuilder(command).redirectOutput(log.toFile());
     process.environment().put("HF_HUB_CACHE", folder.resolve("cache").toString());

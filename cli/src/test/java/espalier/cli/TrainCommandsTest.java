@@ -6,7 +6,6 @@ import java.io.File;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
@@ -95,16 +94,7 @@ class TrainCommandsTest {
   }
 
   private Process child(String... arguments) throws IOException {
-    var command =
-        new ArrayList<>(
-            List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "-XX:TieredStopAtLevel=1",
-                "-cp",
-                System.getProperty("java.class.path"),
-                Main.class.getName()));
-    command.addAll(Arrays.asList(arguments));
+    List<String> command = ChildJvm.command(Main.class, Arrays.asList(arguments));
     return new ProcessBuilder(command)
         .redirectErrorStream(true)
         .redirectOutput(new File(folder.resolve("child.log").toString()))

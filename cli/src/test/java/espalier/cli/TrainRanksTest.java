@@ -69,17 +69,7 @@ class TrainRanksTest {
   }
 
   private Child child(String... arguments) throws IOException {
-    var command =
-        new ArrayList<>(
-            List.of(
-                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-                "--enable-native-access=ALL-UNNAMED",
-                "-XX:TieredStopAtLevel=1",
-                "-Xmx200m",
-                "-cp",
-                System.getProperty("java.class.path"),
-                Main.class.getName()));
-    command.addAll(Arrays.asList(arguments));
+    List<String> command = ChildJvm.command(Main.class, Arrays.asList(arguments), "-Xmx200m");
     Path log = folder.resolve("child.log");
     return new Child(
         new ProcessBuilder(command).redirectErrorStream(true).redirectOutput(log.toFile()).start(),

@@ -85,9 +85,7 @@ public abstract class Adapter extends Layer {
    * @param weight the weight so far, in the shape of {@link Adaptable#weight()}; not written to
    */
   public Tensor mergedInto(Tensor weight) {
-    Tensor sum = wide(weight).add(deltaWeight());
-    ScalarType dtype = weight.scalar_type().intern();
-    return Float8Weight.holds(weight) ? Float8Weight.rounded(sum, dtype) : sum.to(dtype);
+    return wide(weight).add(deltaWeight()).to(weight.scalar_type().intern());
   }
 
   /** Whether {@link #mergedInto(QuantisedWeight)} gives a weight without decoding these codes. */

@@ -46,8 +46,7 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
     if (Float8Weight.holds(weight)) {
       this.codes =
           Float8Weight.of(
-              this instanceof TransposedLinear ? weight.t() : weight,
-              bias == null ? ScalarType.Float : bias.scalar_type().intern());
+              logical(weight), bias == null ? ScalarType.Float : bias.scalar_type().intern());
     } else {
       this.weight = parameter(weightName, weight);
     }

@@ -211,12 +211,13 @@ public final class Merge implements AutoCloseable {
     biases();
   }
 
-  /** In half precision all that is merged is added to the original anew, and rounded once. */
+  /** In less than float32 all that is merged is added to the original anew, and rounded once. */
   private Tensor sum() {
     ScalarType dtype = stack.layer().dtype();
     boolean anew = instead || HalfPrecision.widened(dtype) != dtype;
     Tensor sum = anew ? weights.original() : stack.layer().presentWeight();
-    return mergedInto(HalfPrecision.widened(sum), anew ? wanted() : names).to(dtype);
+    Tensor wide = mergedInto(HalfPrecision.widened(sum), anew ? wanted() : names);
+    return Float8Weight.holds(sum) ? Float8Weight.rounded(wide, dtype) : wide.to(dtype);
   }
 
   private Tensor mergedInto(Tensor wide, List<String> adapters) {

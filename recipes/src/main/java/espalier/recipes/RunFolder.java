@@ -172,12 +172,9 @@ final class RunFolder {
     try (var _ = Scope.open()) {
       Map<String, Tensor> remembered =
           OptimizerParts.whole(optimizer.state(), model.adapters().shards());
-      Map<String, Tensor> unlike = unlikeFile(model.adapters(), adapter);
       once(
           () -> {
-            if (!unlike.isEmpty()) {
-              SafetensorsWriter.write(part.resolve(PARAMETERS), unlike);
-            }
+            keepUnlikeFile(model.adapters(), part);
             SafetensorsWriter.write(part.resolve(OPTIMIZER), remembered);
             AtomicFiles.write(part.resolve(STATE), json(state, examples).toPrettyString() + "\n");
             replace(part, target);
@@ -189,22 +186,25 @@ final class RunFolder {
    * Trained tensors that the adapter's file has in another form, such as in other coordinates:
    * going there and back rounds, and a run that is resumed has to end with the same bits.
    */
-  private static Map<String, Tensor> unlikeFile(Adapters adapters, String adapter) {
+  private static void keepUnlikeFile(Adapters adapters, Path checkpoint) {
     if (adapters.ranks() != null) {
-      return Map.of(); // there all that trains is saved as it is
+      return; // there all that trains is saved as it is
     }
-    Map<String, Tensor> file = adapters.state(adapter);
     var unlike = new LinkedHashMap<String, Tensor>();
-    adapters
-        .parameters()
-        .forEach(
-            (key, parameter) -> {
-              Tensor saved = file.get(key);
-              if (saved == null || !saved.equal(parameter)) {
-                unlike.put(key, parameter.detach());
-              }
-            });
-    return unlike;
+    try (TensorFile file = SafetensorsFile.open(checkpoint.resolve(AdapterFiles.TENSORS))) {
+      adapters
+          .parameters()
+          .forEach(
+              (key, parameter) -> {
+                boolean there = file.entries().containsKey(key);
+                if (!there || !file.tensor(key).equal(parameter)) {
+                  unlike.put(key, parameter.detach());
+                }
+              });
+    }
+    if (!unlike.isEmpty()) {
+      SafetensorsWriter.write(checkpoint.resolve(PARAMETERS), unlike);
+    }
   }
 
   private static void restoreUnlikeFile(Adapters adapters, Path checkpoint) {

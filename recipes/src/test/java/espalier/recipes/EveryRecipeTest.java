@@ -119,18 +119,9 @@ class EveryRecipeTest {
             losses.add(metrics.loss());
           }
         };
-    RunListener breaking =
-        new RunListener() {
-          @Override
-          public void step(StepMetrics metrics) {
-            if (metrics.step() == 5) {
-              throw new IllegalStateException("the power went");
-            }
-          }
-        };
 
     train(whole, watching, false);
-    assertThatThrownBy(() -> train(broken, breaking, false)).hasMessage("the power went");
+    assertThatThrownBy(() -> train(broken, new PowerCut(5), false)).hasMessage("the power went");
     TrainingState end = train(broken, new RunListener() {}, true);
 
     assertThat(end.step()).isEqualTo(STEPS);

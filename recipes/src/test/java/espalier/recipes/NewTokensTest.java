@@ -11,7 +11,6 @@ import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.ModelInputs;
 import espalier.nn.Scope;
 import espalier.training.RunListener;
-import espalier.training.StepMetrics;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -59,16 +58,7 @@ class NewTokensTest {
   }
 
   private static void train(Recipe recipe, int breakAt, boolean resume) {
-    RunListener listener =
-        new RunListener() {
-          @Override
-          public void step(StepMetrics metrics) {
-            if (metrics.step() == breakAt) {
-              throw new IllegalStateException("the power went");
-            }
-          }
-        };
-    try (var run = TrainingRun.open(recipe, listener, _ -> {})) {
+    try (var run = TrainingRun.open(recipe, new PowerCut(breakAt), _ -> {})) {
       run.train(resume);
     }
   }

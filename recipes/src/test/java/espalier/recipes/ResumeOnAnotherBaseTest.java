@@ -6,8 +6,6 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Adaptable;
 import espalier.nn.Scope;
-import espalier.training.RunListener;
-import espalier.training.StepMetrics;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -42,16 +40,7 @@ class ResumeOnAnotherBaseTest {
   }
 
   private static void train(Recipe recipe, boolean resume, int breakAt) {
-    RunListener listener =
-        new RunListener() {
-          @Override
-          public void step(StepMetrics metrics) {
-            if (metrics.step() == breakAt) {
-              throw new IllegalStateException("the power went");
-            }
-          }
-        };
-    try (var run = TrainingRun.open(recipe, listener, _ -> {})) {
+    try (var run = TrainingRun.open(recipe, new PowerCut(breakAt), _ -> {})) {
       run.train(resume);
     }
   }

@@ -3,8 +3,6 @@ package espalier.recipes;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
-import espalier.training.RunListener;
-import espalier.training.StepMetrics;
 import espalier.training.TrainingState;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -40,16 +38,7 @@ class RunFolderTest {
   }
 
   private static TrainingState train(Recipe recipe, int breakAt, boolean resume) {
-    RunListener listener =
-        new RunListener() {
-          @Override
-          public void step(StepMetrics metrics) {
-            if (metrics.step() == breakAt) {
-              throw new IllegalStateException("the power went");
-            }
-          }
-        };
-    try (var run = TrainingRun.open(recipe, listener, _ -> {})) {
+    try (var run = TrainingRun.open(recipe, new PowerCut(breakAt), _ -> {})) {
       assertThat(run.data().examples()).hasSize(9); // three are held out
       return run.train(resume);
     }

@@ -45,18 +45,19 @@ public final class AdaloraConvolution extends Adapter implements AdaloraFactored
     return branch.forward(x, y, training(), this::kernel);
   }
 
+  private SingularBranch product() {
+    return new SingularBranch(scaling * scale());
+  }
+
   private Tensor kernel(boolean withBase) {
     Tensor w = layer.originalWeight();
-    Tensor delta =
-        new SingularBranch(scaling * scale())
-            .update(factors.a(), factors.e(), factors.b())
-            .view(w.shape());
+    Tensor delta = product().update(factors.a(), factors.e(), factors.b()).view(w.shape());
     return withBase ? wide(w).add(delta).to(w.scalar_type().intern()) : delta;
   }
 
   @Override
   public Tensor deltaWeight() {
-    return new SingularBranch(scaling * scale())
+    return product()
         .update(wide(factors.a()), wide(factors.e()), wide(factors.b()))
         .view(layer.weight().shape());
   }

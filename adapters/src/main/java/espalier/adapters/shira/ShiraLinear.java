@@ -198,6 +198,7 @@ public final class ShiraLinear extends Adapter {
               && support.size() < DRAWN_OTHERWISE;
       drawn = possible ? null : false;
     }
+    filled(saved.keySet());
   }
 
   @Override

@@ -1,5 +1,6 @@
 package espalier.adapters.abba;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -41,10 +42,6 @@ class AbbaTest {
 
   private Tensor leaf(long... shape) {
     return draw.normal(shape).to(ScalarType.Double).set_requires_grad(true);
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   private static void assertClose(Tensor ours, Tensor expected) {

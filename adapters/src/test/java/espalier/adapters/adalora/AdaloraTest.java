@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.ConfigException;
 import espalier.adapters.Gradients;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.catalog.AdapterCatalog;
@@ -12,16 +13,14 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class AdaloraTest {
 
@@ -31,18 +30,7 @@ class AdaloraTest {
           .withAllocation(Allocation.defaults(50).withRanks(3, 3));
 
   private final Tree.Draw draw = new Tree.Draw(5);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   @Test
   void the_decomposition_has_all_the_gradients_of_its_formula() {

@@ -9,21 +9,21 @@ import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.Modules;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -35,16 +35,13 @@ final class CombiningRulesTest {
   private static final String Q = "model.layers.0.self_attn.q_proj";
   private static final String K = "model.layers.0.self_attn.k_proj";
 
-  private final Scope scope = Scope.open();
-  private final NoGradGuard noGradients = new NoGradGuard();
+  @RegisterExtension final NativeScope scope = NativeScope.withoutGradients();
   private final Tree model = Tree.experts(1);
   private final Adapters adapters = Adapters.of(model, Tree.facts());
 
   @AfterEach
   void close() {
-    noGradients.close();
     model.close();
-    scope.close();
   }
 
   private static LoraConfigBuilder lora(String... names) {

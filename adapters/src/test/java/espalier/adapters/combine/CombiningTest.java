@@ -7,19 +7,19 @@ import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -27,16 +27,13 @@ final class CombiningTest {
 
   private static final String Q = "model.layers.0.self_attn.q_proj";
 
-  private final Scope scope = Scope.open();
-  private final NoGradGuard noGradients = new NoGradGuard();
+  @RegisterExtension final NativeScope scope = NativeScope.withoutGradients();
   private final Tree model = Tree.decoder(1);
   private final Adapters adapters = Adapters.of(model, Tree.facts());
 
   @AfterEach
   void close() {
-    noGradients.close();
     model.close();
-    scope.close();
   }
 
   private static LoraConfigBuilder lora() {

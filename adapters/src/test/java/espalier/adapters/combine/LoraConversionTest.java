@@ -9,6 +9,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -20,16 +21,15 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
 import espalier.adapters.lora.LoraVariant;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -41,16 +41,13 @@ final class LoraConversionTest {
   private static final String UP = "model.layers.0.mlp.up_proj";
   private static final Targets LAYERS = Targets.named("q_proj", "up_proj");
 
-  private final Scope scope = Scope.open();
-  private final NoGradGuard noGradients = new NoGradGuard();
+  @RegisterExtension final NativeScope scope = NativeScope.withoutGradients();
   private final Tree model = Tree.decoder(1);
   private final Adapters adapters = Adapters.of(model, Tree.facts());
 
   @AfterEach
   void close() {
-    noGradients.close();
     model.close();
-    scope.close();
   }
 
   private void trained(AdapterConfig config) {

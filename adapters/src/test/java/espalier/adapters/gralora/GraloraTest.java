@@ -1,5 +1,6 @@
 package espalier.adapters.gralora;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -56,10 +57,6 @@ class GraloraTest {
 
   private static Adapters adapters(Linear layer) {
     return Tree.adapters(layer);
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test

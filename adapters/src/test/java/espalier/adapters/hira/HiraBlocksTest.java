@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -46,10 +47,6 @@ class HiraBlocksTest {
 
   private Tensor leaf(long... shape) {
     return draw.normal(shape).to(ScalarType.Double).set_requires_grad(true);
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   private static HiraLinear on(Linear layer, HiraConfig config) {

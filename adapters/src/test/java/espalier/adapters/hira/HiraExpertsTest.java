@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -46,10 +47,6 @@ class HiraExpertsTest {
 
   private static Adapters on(ExpertWeight layer) {
     return Adapters.of(Tree.empty().with("m.w", layer), ModelFacts.of("llama"));
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   /** B of one expert by its columns, [out, 2]. */

@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -35,10 +36,6 @@ class HiraTest {
 
   private final Tree.Draw draw = new Tree.Draw(4);
   @RegisterExtension final NativeScope scope = NativeScope.graph();
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
-  }
 
   @Test
   void the_update_has_a_higher_rank_than_its_factors() {

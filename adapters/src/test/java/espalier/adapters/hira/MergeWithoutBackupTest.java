@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -72,10 +73,6 @@ class MergeWithoutBackupTest {
           .values()
           .forEach(a -> a.parameters().values().forEach(p -> p.mul_(new Scalar(0.2))));
     }
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test

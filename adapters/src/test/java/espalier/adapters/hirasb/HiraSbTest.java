@@ -1,5 +1,6 @@
 package espalier.adapters.hirasb;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -51,10 +52,6 @@ class HiraSbTest {
 
   private Tensor wide(long... shape) {
     return draw.normal(shape).to(ScalarType.Double);
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   private static Init prepared(Tensor gradient) {

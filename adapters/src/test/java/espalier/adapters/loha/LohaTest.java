@@ -1,11 +1,13 @@
 package espalier.adapters.loha;
 
+import static espalier.adapters.Tree.gap;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.ConfigException;
 import espalier.adapters.Gradients;
 import espalier.adapters.LayerKind;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
@@ -16,7 +18,6 @@ import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -24,9 +25,8 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 
 class LohaTest {
 
@@ -36,22 +36,7 @@ class LohaTest {
           .withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(5);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static Adapter trained(Adaptable layer, LohaConfig config) {
     Adapter loha = config.create(layer, "layer", Init.shared(1));

@@ -1,10 +1,12 @@
 package espalier.adapters.lokr;
 
+import static espalier.adapters.Tree.gap;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.bytedeco.pytorch.global.torch.kron;
 
 import espalier.adapters.Gradients;
 import espalier.adapters.LayerKind;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.catalog.AdapterCatalog;
@@ -13,16 +15,14 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -35,22 +35,7 @@ class LokrTest {
           .withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(5);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static Adapter trained(Adaptable layer, LokrConfig config) {
     Adapter lokr = config.create(layer, "layer", Init.shared(1));

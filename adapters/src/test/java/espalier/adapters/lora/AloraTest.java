@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -49,10 +50,6 @@ class AloraTest {
 
   private static LoraLinear on(Linear layer, LoraConfigBuilder config) {
     return (LoraLinear) config.build().create(layer, "l", Init.shared(1));
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @ParameterizedTest

@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -46,10 +47,6 @@ class BlockDiagonalTest {
       adapter.parameters().values().forEach(p -> p.copy_(draw.normal(p.shape())));
     }
     return adapter;
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @ParameterizedTest

@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -53,10 +54,6 @@ class KasaTest {
       kasa.parameters().values().forEach(p -> p.copy_(draw.normal(p.shape())));
     }
     return kasa;
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test

@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -42,10 +43,6 @@ class LoraTest {
 
   private static LoraConfigBuilder unset() {
     return LoraConfig.builder().r(2).alpha(3).init(new LoraInit.Unset());
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test

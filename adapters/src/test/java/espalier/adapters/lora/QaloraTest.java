@@ -1,5 +1,6 @@
 package espalier.adapters.lora;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -56,10 +57,6 @@ class QaloraTest {
 
   private static Tensor input() {
     return new Tree.Draw(4).normal(2, 5, 32).set_requires_grad(true);
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test

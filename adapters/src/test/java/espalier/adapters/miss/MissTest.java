@@ -5,22 +5,21 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.ConfigException;
 import espalier.adapters.Gradients;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -31,18 +30,7 @@ class MissTest {
       MissConfig.defaults().withR(2).withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(5);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   @ParameterizedTest
   @CsvSource({"4, 10, 8", "3, 10, 8", "3, 2, 8", "8, 5, 8"})

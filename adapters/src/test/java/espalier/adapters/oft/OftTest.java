@@ -1,5 +1,6 @@
 package espalier.adapters.oft;
 
+import static espalier.adapters.Tree.gap;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
@@ -8,6 +9,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.LayerKind;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.catalog.AdapterCatalog;
@@ -16,16 +18,14 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import java.util.List;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import tools.jackson.databind.node.JsonNodeFactory;
@@ -37,22 +37,7 @@ class OftTest {
   private static final Cayley EXACT = new Cayley(false, 5);
 
   private final Tree.Draw draw = new Tree.Draw(5);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static void fill(Adapter adapter, long seed) {
     var more = new Tree.Draw(seed);

@@ -7,11 +7,11 @@ import static org.bytedeco.pytorch.global.torch.ones;
 import static org.bytedeco.pytorch.global.torch.zeros;
 
 import espalier.adapters.ConfigException;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Tree;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.RandomState;
-import espalier.nn.Scope;
 import java.util.Arrays;
 import java.util.Comparator;
 import java.util.List;
@@ -25,9 +25,8 @@ import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -36,18 +35,7 @@ class MaskChoiceTest {
   private static final ShiraConfig TWO = ShiraConfig.defaults().withR(2);
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private static ShiraLinear create(ShiraConfig config, Linear layer) {
     return (ShiraLinear) config.create(layer, "layer", Init.shared(1));

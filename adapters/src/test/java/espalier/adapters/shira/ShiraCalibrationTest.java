@@ -9,6 +9,7 @@ import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.InitSource;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -19,16 +20,14 @@ import espalier.adapters.calibration.TwoLayers;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import java.util.ArrayList;
 import java.util.List;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -41,18 +40,7 @@ class ShiraCalibrationTest {
           .withMask(ShiraMask.Known.GRADIENT)
           .withTargets(Targets.named("below", "above"));
 
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private static final class Net extends TwoLayers {
     Net() {

@@ -1,15 +1,16 @@
 package espalier.adapters.shira;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import espalier.adapters.Adapters;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -18,9 +19,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 import org.junit.jupiter.params.provider.ValueSource;
@@ -35,18 +35,7 @@ class ShiraConv1dTest {
           .withTargets(Targets.named("layer"))
           .withOptions(MaskOptions.defaults().withConv1d(true));
 
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private static Tensor weight() {
     return new Tree.Draw(4).normal(10, 12); // [in, out], as it is stored
@@ -62,10 +51,6 @@ class ShiraConv1dTest {
 
   private static ShiraLinear shira(Adapters adapters) {
     return (ShiraLinear) there(adapters.on("one").get("layer"));
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test

@@ -11,6 +11,7 @@ import espalier.adapters.ConfigException;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.StateMismatchException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -19,16 +20,14 @@ import espalier.adapters.catalog.AdapterCatalog;
 import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
-import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.util.HashMap;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -48,18 +47,7 @@ class ShiraFormatTest {
   private static final String KEY = "base_model.model.layer.";
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.open();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.open();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.open();
 
   private static ShiraConfig read(String fields) {
     return (ShiraConfig)

@@ -1,5 +1,6 @@
 package espalier.adapters.shira;
 
+import static espalier.adapters.Tree.gap;
 import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
@@ -9,6 +10,7 @@ import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ModelFacts;
+import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
@@ -23,9 +25,8 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -35,18 +36,7 @@ class ShiraTest {
       ShiraConfig.defaults().withR(2).withZeroStart(false).withTargets(Targets.named("layer"));
 
   private final Tree.Draw draw = new Tree.Draw(4);
-  private Scope scope = Scope.graph();
-
-  @BeforeEach
-  void open() {
-    scope.close();
-    scope = Scope.graph();
-  }
-
-  @AfterEach
-  void close() {
-    scope.close();
-  }
+  @RegisterExtension final NativeScope scope = NativeScope.graph();
 
   private record Fixture(Adapters on, Linear layer) {}
 
@@ -63,10 +53,6 @@ class ShiraTest {
 
   private static ShiraLinear shira(Adapters adapters, String name) {
     return (ShiraLinear) there(adapters.on(name).get("layer"));
-  }
-
-  private static double gap(Tensor a, Tensor b) {
-    return a.sub(b).abs().max().item_double();
   }
 
   @Test
