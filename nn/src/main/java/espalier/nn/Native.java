@@ -119,7 +119,8 @@ public final class Native {
    * large block is freed it takes all blocks up to 32 MB from that arena, where what a step keeps
    * and what it drops make holes for each other. One arena, and blocks of 8 MB on mapped by
    * themselves, keep the process flat: a LoRA step peaked at 2.0 instead of 2.5 GB at the same
-   * speed (from 1 MB on it is 1.7 GB, and half as slow again).
+   * speed (from 1 MB on it is 1.7 GB, and half as slow again). What a step has freed at the end of
+   * the arena stays for the next step; {@link #trim} gives it back.
    */
   private static void settleMemory() {
     var mallopt = function("mallopt", ValueLayout.JAVA_INT, ValueLayout.JAVA_INT);
@@ -129,8 +130,7 @@ public final class Native {
     try {
       int _ = (int) mallopt.invokeExact(-8, 1); // M_ARENA_MAX
       int _ = (int) mallopt.invokeExact(-3, 8 << 20); // M_MMAP_THRESHOLD
-      int _ =
-          (int) mallopt.invokeExact(-1, 32 << 20); // M_TRIM_THRESHOLD, which else falls to 128 KB
+      int _ = (int) mallopt.invokeExact(-1, 1 << 30); // M_TRIM_THRESHOLD, else 128 KB
     } catch (Throwable e) {
       throw new IllegalStateException("mallopt failed", e);
     }

@@ -1,20 +1,16 @@
 package espalier.training;
 
 import static org.bytedeco.pytorch.global.torch.empty_like;
-import static org.bytedeco.pytorch.global.torch.linear;
 import static org.bytedeco.pytorch.global.torch.logsumexp;
-import static org.bytedeco.pytorch.global.torch.mm_out;
 import static org.bytedeco.pytorch.global.torch.zeros;
 
 import espalier.nn.CustomFunction;
-import espalier.nn.HalfPrecision;
 import espalier.nn.Recompute;
 import espalier.nn.Scope;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.UnaryOperator;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -28,6 +24,9 @@ public final class CausalLoss {
 
   /** Bytes of float32 logits that may exist at a time. */
   private static final long CHUNK_BYTES = 32L << 20;
+
+  /** The same where they stand alone, without a second tensor of their size. */
+  private static final long FROZEN_BYTES = 64L << 20;
 
   private CausalLoss() {}
 
@@ -53,21 +52,23 @@ public final class CausalLoss {
                 if (gradient != null) {
                   forHidden[0] = gradient;
                 }
-                long chunk = chunk(head.size(0));
-                for (long from = 0; from < hidden.size(0); from += chunk) {
+                long n = hidden.size(0);
+                long chunk = evenly(n, head.size(0));
+                var products = new FrozenHead(head, Math.min(n, chunk));
+                for (long from = 0; from < n; from += chunk) {
                   try (var _ = new PointerScope()) {
-                    long rows = Math.min(chunk, hidden.size(0) - from);
-                    Tensor part = hidden.narrow(0, from, rows);
-                    Tensor z = logits(part, head);
-                    Tensor index = targets.narrow(0, from, rows).unsqueeze(1);
-                    Tensor chosen = z.gather(1, index);
-                    Tensor lse = logsumexp(z, new long[] {1}, true);
-                    sum.add_(lse.sub(chosen).sum());
+                    long rows = Math.min(chunk, n - from);
+                    Tensor tokens = targets.narrow(0, from, rows);
+                    Tensor z = products.logits(hidden.narrow(0, from, rows));
+                    Tensor chosen = z.gather(1, tokens.unsqueeze(1));
+                    Tensor largest = z.amax(new long[] {1}, true);
+                    z.sub_(largest).exp_();
+                    Tensor mass = z.sum(new long[] {1}, true, new ScalarTypeOptional());
+                    sum.add_(mass.log().add_(largest).sub_(chosen).sum());
                     if (gradient != null) {
-                      // d loss / d z = softmax(z) - one-hot
-                      z.sub_(lse).exp_();
-                      z.scatter_add_(1, index, chosen.fill_(new Scalar(-1)));
-                      toHidden(gradient.narrow(0, from, rows), z, head);
+                      // d loss / d z = softmax(z) - one-hot; the one-hot's product is a row of W
+                      Tensor mean = products.toHidden(z).div_(mass);
+                      gradient.narrow(0, from, rows).copy_(mean.sub_(head.index_select(0, tokens)));
                     }
                   }
                 }
@@ -142,40 +143,11 @@ public final class CausalLoss {
     return new Trainee.Judged(loss, correct);
   }
 
-  /** Rows of the head that are widened at a time where half-precision products are emulated. */
-  private static final long SLICE = 8192;
-
-  /** Logits in float32: hidden [m, H], head [V, H] to [m, V]. */
-  private static Tensor logits(Tensor hidden, Tensor head) {
-    if (!HalfPrecision.emulated(hidden)) {
-      return linear(hidden, head).to(ScalarType.Float);
-    }
-    Tensor wide = hidden.to(ScalarType.Float);
-    Tensor z = wide.new_empty(hidden.size(0), head.size(0));
-    for (long from = 0; from < head.size(0); from += SLICE) {
-      try (var _ = new PointerScope()) {
-        long rows = Math.min(SLICE, head.size(0) - from);
-        Tensor slice = head.narrow(0, from, rows).to(ScalarType.Float);
-        z.narrow(1, from, rows).copy_(wide.mm(slice.t()));
-      }
-    }
-    return z;
-  }
-
-  /** The gradient of the hidden states, z [m, V] times head [V, H], into {@code out} [m, H]. */
-  private static void toHidden(Tensor out, Tensor z, Tensor head) {
-    if (!HalfPrecision.emulated(out)) {
-      mm_out(out, z.to(out.scalar_type().intern()), head);
-      return;
-    }
-    Tensor sum = z.new_zeros(out.size(0), out.size(1));
-    for (long from = 0; from < head.size(0); from += SLICE) {
-      try (var _ = new PointerScope()) {
-        long rows = Math.min(SLICE, head.size(0) - from);
-        sum.addmm_(z.narrow(1, from, rows), head.narrow(0, from, rows).to(ScalarType.Float));
-      }
-    }
-    out.copy_(sum);
+  /** The size of chunks that are nearly equal, so that the last one is worth its way. */
+  private static long evenly(long n, long vocabulary) {
+    long most = Math.max(16, FROZEN_BYTES / (4 * vocabulary));
+    long chunks = Math.max(1, Math.ceilDiv(n, most));
+    return Math.max(1, Math.ceilDiv(n, chunks));
   }
 
   private static long chunk(long vocabulary) {

@@ -1,5 +1,6 @@
 package espalier.adapters.hira;
 
+import static org.bytedeco.pytorch.global.torch.addcmul_out;
 import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.addmm_out;
 import static org.bytedeco.pytorch.global.torch.mm_out;
@@ -158,8 +159,13 @@ public final class Hadamard {
 
   /** Rows of W ⊙ M, or of W ⊙ (1 + M), in float32 or wider. */
   private Tensor matrix(WeightRows w, Tensor p, Tensor q, long from, long length, boolean plusOne) {
-    Tensor m = Modulation.of(p, q).to(wide()).rows(from, length);
-    return (plusOne ? m.add_(new Scalar(1)) : m).mul_(w.rows(from, length));
+    return matrix(w.rows(from, length).to(wide()), p, q, from, plusOne);
+  }
+
+  /** The same where rows of W are at hand in that dtype, [length, n]; they stay as they are. */
+  private Tensor matrix(Tensor rows, Tensor p, Tensor q, long from, boolean plusOne) {
+    Tensor m = Modulation.of(p, q).to(wide()).rows(from, rows.size(0));
+    return plusOne ? addcmul_out(m, rows, rows, m) : m.mul_(rows);
   }
 
   private ScalarType wide() {
@@ -201,7 +207,7 @@ public final class Hadamard {
     boolean factors = wanted[1] || wanted[2];
     ScalarType wide = wide();
     Modulation modulation = Modulation.of(p, q).to(wide);
-    Tensor dx = wanted[0] && !half ? x.new_zeros(x.size(0), x.size(1)) : null;
+    Tensor dx = wanted[0] && !half ? x.new_empty(x.size(0), x.size(1)) : null;
     Tensor e = wanted[0] && half ? x.new_empty(out, columns).to(dtype) : null;
     Tensor dp = zeros_like(p.to(wide));
     Tensor dq = zeros_like(q.to(wide));
@@ -209,13 +215,15 @@ public final class Hadamard {
         modulation.together(),
         (from, length) -> {
           Tensor part = g.narrow(1, from, length);
+          Tensor own = weight.rows(from, length).to(wide);
           if (dx != null) {
-            dx.addmm_(part, matrix(weight, p, q, from, length, withBase));
+            var before = new Scalar(from == 0 ? 0 : 1); // the first rows are not added to anything
+            dx.addmm_(part, matrix(own, p, q, from, withBase), before, new Scalar(1));
           } else if (e != null) {
-            e.narrow(0, from, length).copy_(matrix(weight, p, q, from, length, withBase));
+            e.narrow(0, from, length).copy_(matrix(own, p, q, from, withBase));
           }
           if (factors) {
-            Tensor gm = part.t().mm(x).to(wide).mul_(weight.rows(from, length));
+            Tensor gm = part.t().mm(x).to(wide).mul_(own);
             modulation.backward(from, gm, dp, dq);
           }
         });
