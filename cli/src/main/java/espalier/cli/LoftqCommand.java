@@ -20,6 +20,7 @@ import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
@@ -34,7 +35,7 @@ import tools.jackson.databind.node.ObjectNode;
     footer = {
       "",
       "  espalier loftq --model MODEL.gguf --weights MODEL --adapter DIR --out start",
-      "  espalier loftq --model MODEL --weights MODEL --nf4 --adapter DIR --out start"
+      "  espalier loftq --model MODEL --nf4 --adapter DIR --out start"
     })
 final class LoftqCommand implements Callable<Integer> {
 
@@ -53,10 +54,11 @@ final class LoftqCommand implements Callable<Integer> {
 
   @Option(
       names = {"-w", "--weights"},
-      required = true,
       paramLabel = "PATH",
-      description = "The weights before they were quantised: FILE.safetensors, or a model's folder")
-  private Path weights = Path.of("");
+      description =
+          "The weights before they were quantised: FILE.safetensors, or a model's folder (default"
+              + " the model's own)")
+  private @Nullable Path weights;
 
   @Option(
       names = {"-a", "--adapter"},
@@ -86,7 +88,7 @@ final class LoftqCommand implements Callable<Integer> {
     Path adapter = source.resolve(output::note);
     AdapterCatalog.Read read = AdapterFiles.readConfig(adapter, AdapterCatalog.standard());
     try (var loaded = PretrainedModel.load(model, BaseDtype.F32.type(), output::note);
-        var originals = OriginalWeights.open(weights);
+        var originals = weights == null ? loaded.originalWeights() : OriginalWeights.open(weights);
         var _ = new NoGradGuard()) {
       Adapters adapters = loaded.adapters();
       if (Files.exists(adapter.resolve(AdapterFiles.TENSORS))) {

@@ -14,7 +14,7 @@ final class QuantizeOption {
       defaultValue = "none",
       description =
           "How the weights of linear layers are held: ${COMPLETION-CANDIDATES}; keep is a GGUF"
-              + " file's own blocks (default ${DEFAULT-VALUE})")
+              + " file's own blocks, or a folder's weights in float8 (default ${DEFAULT-VALUE})")
   private Quantize form = Quantize.NONE;
 
   Quantize form() {

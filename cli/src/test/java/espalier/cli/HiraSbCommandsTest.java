@@ -16,6 +16,8 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import tools.jackson.databind.JsonNode;
 import tools.jackson.databind.json.JsonMapper;
 
@@ -169,6 +171,27 @@ class HiraSbCommandsTest {
       assertThat(zero(there(saved, KEY + "hirasb_R"))).isFalse();
       assertThat(zero(there(saved, KEY + "hirasb_B"))).isFalse();
     }
+  }
+
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = '|',
+      textBlock =
+          """
+          r: 4096, target_modules: [q_proj] | r is 4096 for model.layers.0.self_attn.q_proj
+          r: 4, target_modules: [embed_tokens] | model.embed_tokens is a Embedding but HiRA-SB
+          """)
+  void a_target_that_can_not_be_adapted_is_refused_before_the_data_is_made_ready(
+      String fields, String message) throws IOException {
+    String adapter = "{peft_type: HIRA_SB, calibration_batches: 99, %s}".formatted(fields);
+
+    CommandRun run = CommandRun.of("train", recipe(adapter, "refused").toString());
+
+    assertThat(run.exitCode()).isNotZero();
+    assertThat(run.err())
+        .contains(message)
+        .doesNotContain("calibration_batches is")
+        .doesNotContain("averaging");
   }
 
   @Test

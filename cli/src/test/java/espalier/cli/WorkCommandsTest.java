@@ -250,8 +250,6 @@ class WorkCommandsTest {
                 "loftq",
                 "-m",
                 recipes.model(),
-                "-w",
-                recipes.model(),
                 "--nf4",
                 "-a",
                 config.toString(),

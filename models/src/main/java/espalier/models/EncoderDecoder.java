@@ -142,7 +142,7 @@ public final class EncoderDecoder extends Model {
 
   @Override
   public List<Set<String>> tiedWeights() {
-    return List.of(tied);
+    return tied.isEmpty() ? List.of() : List.of(tied);
   }
 
   @Override

@@ -116,7 +116,7 @@ public final class Families {
 
   private static Weights spellings(String modelType, ConfigFields in, Weights weights) {
     return switch (modelType) {
-      case "t5" -> T5Family.spellings(weights);
+      case "t5" -> new T5Tables(weights);
       case "bert", "roberta" -> new Spellings(weights, modelType, 0);
       case "gpt2" -> new Spellings(weights, "transformer", 0);
       default -> new Spellings(weights, "model", LlamaMixtures.experts(modelType, in));

@@ -2,16 +2,12 @@ package espalier.models;
 
 import espalier.nn.Embedding;
 import espalier.nn.Linear;
-import espalier.nn.QuantisedWeight;
-import espalier.nn.Weights;
 import java.util.Collections;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import java.util.Set;
 import org.bytedeco.pytorch.Tensor;
-import org.jspecify.annotations.Nullable;
 
 /** T5 and its version 1.1: an encoder and a decoder with relative positions. */
 final class T5Family {
@@ -51,28 +47,7 @@ final class T5Family {
       CROSS_NORM     layer.1.layer_norm
       """;
 
-  /** The names under which a file may have the one table of tokens. */
-  private static final List<String> TABLES =
-      List.of("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight");
-
   private T5Family() {}
-
-  /** A checkpoint in which all names of the table of tokens lead to it. */
-  static Weights spellings(Weights file) {
-    return new Weights() {
-      @Override
-      public @Nullable Tensor find(String key) {
-        return TABLES.contains(key)
-            ? TABLES.stream().map(file::find).filter(Objects::nonNull).findFirst().orElse(null)
-            : file.find(key);
-      }
-
-      @Override
-      public @Nullable QuantisedWeight findQuantised(String key) {
-        return file.findQuantised(key);
-      }
-    };
-  }
 
   static Model build(ConfigFields in, Tree tree, Map<?, ?> raw) {
     CommonFields.check(in, List.of("T5ForConditionalGeneration", "T5WithLMHeadModel", "T5Model"));
@@ -107,9 +82,9 @@ final class T5Family {
     var from = new Stack(tree, encoder);
     var to = new Stack(tree, decoder);
     var tied = new LinkedHashSet<String>();
-    tied.add("shared.weight");
-    tied.add("encoder.embed_tokens.weight");
-    tied.add("decoder.embed_tokens.weight");
+    tied.add(T5Tables.SHARED);
+    follow(T5Tables.ENCODER, from, shared, tied);
+    follow(T5Tables.DECODER, to, shared, tied);
     Linear head = head(tree, shared, table, tied);
     return tree.finished(
         new EncoderDecoder(
@@ -119,7 +94,13 @@ final class T5Family {
             to,
             head,
             scaled ? 1 / Math.sqrt(width) : 1,
-            Collections.unmodifiableSet(tied)));
+            tied.size() < 2 ? Set.of() : Collections.unmodifiableSet(tied)));
+  }
+
+  private static void follow(String name, Stack stack, Embedding shared, Set<String> tied) {
+    if (stack.tokens().weight().data_ptr().address() == shared.weight().data_ptr().address()) {
+      tied.add(name);
+    }
   }
 
   private static Linear head(

@@ -47,6 +47,23 @@ final class DataStart {
   }
 
   /**
+   * Refuses targets that a start from gradients could not adapt, before any data is made ready for
+   * it.
+   *
+   * @throws espalier.adapters.ConfigException if a layer is too small for its rank
+   * @throws espalier.adapters.UnsupportedAdapterException if a target is of another kind
+   */
+  static void check(PretrainedModel model, AdapterConfig config) {
+    var facts = model.adapters().facts();
+    switch (config) {
+      case HiraSbConfig hirasb -> HiraSbCalibration.check(model.model(), facts, hirasb);
+      case ShiraConfig shira when shira.mask().needsGradient() ->
+          ShiraCalibration.check(model.model(), facts, shira);
+      default -> {}
+    }
+  }
+
+  /**
    * Attaches an adapter of the shapes that the start would give it, without looking at data: its
    * values are those of no start.
    */

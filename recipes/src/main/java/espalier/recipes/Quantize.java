@@ -17,7 +17,7 @@ public enum Quantize {
   INT8(Quantisation.INT8),
   /** In 4-bit integers by groups of inputs, as QALoRA needs it. */
   INT4(Quantisation.INT4),
-  /** As a GGUF file has it. */
+  /** As the file has it: the blocks of a GGUF file, or weights in float8. */
   KEEP(Quantisation.KEEP);
 
   private final Quantisation quantisation;

@@ -79,6 +79,9 @@ final class RunOpening {
         model.adoptTokens(from);
       }
       recipe = NewTokens.add(recipe, model, listener::message);
+      if (from == null) {
+        DataStart.check(model, RecipeAdapter.read(recipe.adapter()).config());
+      }
       model.model().gradientCheckpointing(recipe.training().gradientCheckpointing());
       var encoder =
           new ExampleEncoder(model.tokenizer(), data.trainOn() == DataSection.TrainOn.ALL);

@@ -17,9 +17,12 @@ import org.jspecify.annotations.Nullable;
  *     sources; factors of a smaller layer are filled up with zeros
  * @param svdClamp quantile in [0, 1] of all entries of a layer's new factors; what is beyond it is
  *     clamped. Null for no clamping
- * @param svdFullMatrices whether a decomposition would give whole square matrices. The factors are
- *     the same either way, so only the thin one is made
- * @param svdDriver a decomposition of another library, checked and not used; or null
+ * @param svdFullMatrices whether a decomposition would give whole square matrices. What the larger
+ *     ones have more are vectors of singular values 0, of which no factor takes any: it can not
+ *     change a result, so the thin decomposition is made either way
+ * @param svdDriver gesvd, gesvdj or gesvda, or null: which routine of cuSOLVER decomposes on a GPU.
+ *     All find the same triplets but for rounding, and the CPU has none of them, so it is checked
+ *     and has no effect
  * @param density part of the entries that is kept by a type that prunes, in [0, 1]; 1 prunes
  *     nothing. Null for a type that does not
  * @param majoritySign how signs are elected by a type that does so

@@ -12,6 +12,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.function.LongSupplier;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 
 /**
@@ -78,10 +79,23 @@ public final class HiraSbCalibration {
     }
   }
 
+  /**
+   * Refuses what {@link #run} would refuse of the targets, for callers who have batches to make
+   * first.
+   *
+   * @throws UnsupportedAdapterException if a target is of a kind that the method does not adapt
+   * @throws espalier.adapters.ConfigException if a target's weight is too small for its rank
+   */
+  public static void check(Layer model, ModelFacts facts, HiraSbConfig config) {
+    targets(model, facts, config);
+  }
+
   private static Map<String, Adaptable> targets(
       Layer model, ModelFacts facts, HiraSbConfig config) {
     Map<String, Adaptable> targets = Resolution.of(model, facts, config).adaptables(model);
-    targets.forEach((path, layer) -> config.rankOn(layer, path)); // refuses before any work is done
+    try (var _ = new PointerScope()) {
+      targets.forEach((path, layer) -> config.rankOn(layer, path));
+    }
     return targets;
   }
 

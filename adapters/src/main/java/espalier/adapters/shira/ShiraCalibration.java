@@ -65,9 +65,7 @@ public final class ShiraCalibration {
           "mask_type %s needs no calibration; take gradient or snip, or attach without one"
               .formatted(config.mask().word()));
     }
-    Map<String, Adaptable> targets = Resolution.of(model, facts, config).adaptables(model);
-    // Refuses what can not be adapted before any work is done.
-    targets.forEach((path, layer) -> config.count(config.linear(layer, path), path));
+    Map<String, Adaptable> targets = targets(model, facts, config);
     var prepared = new Prepared();
     try {
       new AveragedGradients("SHiRA", model, options)
@@ -84,6 +82,23 @@ public final class ShiraCalibration {
       prepared.close();
       throw e;
     }
+  }
+
+  /**
+   * Refuses what {@link #run} would refuse of the targets, for callers who have batches to make
+   * first.
+   *
+   * @throws UnsupportedAdapterException if a target is of a kind that the method does not adapt
+   * @throws ConfigException if a layer has fewer entries than are to be trained
+   */
+  public static void check(Layer model, ModelFacts facts, ShiraConfig config) {
+    targets(model, facts, config);
+  }
+
+  private static Map<String, Adaptable> targets(Layer model, ModelFacts facts, ShiraConfig config) {
+    Map<String, Adaptable> targets = Resolution.of(model, facts, config).adaptables(model);
+    targets.forEach((path, layer) -> config.count(config.linear(layer, path), path));
+    return targets;
   }
 
   private static Tensor positions(

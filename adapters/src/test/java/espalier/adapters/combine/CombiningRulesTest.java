@@ -16,6 +16,7 @@ import espalier.adapters.UnsupportedAdapterException;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraConfigBuilder;
 import espalier.adapters.lora.LoraInit;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.stream.Stream;
@@ -196,6 +197,25 @@ final class CombiningRulesTest {
     assertThat(combined().r()).isEqualTo(rank);
     assertThat(combined().alpha()).isEqualTo(rank);
     assertThat(combined().rankPattern().isEmpty()).isTrue();
+  }
+
+  @Test
+  void full_matrices_and_drivers_change_no_bit_of_an_svd() {
+    add("one", lora("q_proj"), 1);
+    add("b", lora("q_proj"), 2);
+    Combination usual = Combination.of(CombinationType.SVD).withSvdRank(3);
+    combine(usual);
+    var want = new LinkedHashMap<String, Tensor>();
+    adapters.state("c").forEach((key, tensor) -> want.put(key, tensor.clone()));
+
+    for (String driver : new String[] {"gesvd", "gesvdj", "gesvda"}) {
+      adapters.delete("c");
+      combine(usual.withSvdFullMatrices(false).withSvdDriver(driver));
+
+      Map<String, Tensor> got = adapters.state("c");
+      assertThat(got.keySet()).isEqualTo(want.keySet());
+      got.forEach((key, tensor) -> assertThat(tensor.equal(Tree.there(want.get(key)))).isTrue());
+    }
   }
 
   @Test

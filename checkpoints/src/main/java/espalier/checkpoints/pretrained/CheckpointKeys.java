@@ -25,7 +25,6 @@ record CheckpointKeys(Map<String, Tensor> tensors, boolean untied) {
           }
         });
     var out = new LinkedHashMap<String, Tensor>();
-    boolean untied = false;
     var followers = new LinkedHashMap<String, String>();
     for (Set<String> group : model.tiedWeights()) {
       String source =
@@ -35,16 +34,22 @@ record CheckpointKeys(Map<String, Tensor> tensors, boolean untied) {
               .orElse(group.iterator().next());
       group.stream().filter(p -> !p.equals(source)).forEach(p -> followers.put(p, source));
     }
-    for (var each : all.entrySet()) {
-      String source = followers.get(each.getKey());
-      Tensor shared = source == null ? null : all.get(source);
-      if (shared != null && shared.data_ptr().address() == each.getValue().data_ptr().address()) {
-        continue;
-      }
-      untied |= source != null;
-      put(out, model.modelType(), each.getKey(), each.getValue());
-    }
+    boolean untied =
+        followers.entrySet().stream().anyMatch(e -> !shared(all, e.getKey(), e.getValue()));
+    all.forEach(
+        (key, tensor) -> {
+          // Once one is parted the config says that nothing is tied, so each needs its own.
+          if (untied || !followers.containsKey(key)) {
+            put(out, model.modelType(), key, tensor);
+          }
+        });
     return new CheckpointKeys(out, untied);
+  }
+
+  private static boolean shared(Map<String, Tensor> all, String follower, String source) {
+    Tensor one = all.get(follower);
+    Tensor other = all.get(source);
+    return one == null || (other != null && one.data_ptr().address() == other.data_ptr().address());
   }
 
   private static void put(Map<String, Tensor> out, String modelType, String path, Tensor tensor) {

@@ -56,17 +56,17 @@ record ModelParts(
   }
 
   private static ModelParts folder(Path folder, ScalarType dtype, Quantisation quantisation) {
-    if (quantisation == Quantisation.KEEP) {
-      throw new IllegalArgumentException(
-          "quantize is keep, which keeps a GGUF file's own blocks, but %s is a folder of plain weights; use nf4 or int8, or name a .gguf file"
-              .formatted(folder));
-    }
     Map<String, Object> config = JsonObjects.read(folder.resolve("config.json"));
     TensorFile file = TensorFile.open(folder);
+    if (quantisation == Quantisation.KEEP && !KeptFloat8.isIn(file)) {
+      file.close();
+      throw new IllegalArgumentException(
+          "quantize is keep, which keeps a GGUF file's own blocks and weights in float8, but %s is a folder of plain weights; use nf4 or int8, or name a .gguf file"
+              .formatted(folder));
+    }
     Model model = null;
     try {
-      Weights weights = key -> file.contains(key) ? inDtype(file.tensor(key), dtype) : null;
-      model = Families.build(config, quantised(weights, config, quantisation));
+      model = Families.build(config, weights(file, dtype, config, quantisation));
       Tokenizer tokenizer =
           Files.exists(folder.resolve("tokenizer.json")) ? Tokenizer.load(folder) : null;
       return new ModelParts(model, tokenizer, config, file, folder);
@@ -79,11 +79,23 @@ record ModelParts(
     }
   }
 
+  private static Weights weights(
+      TensorFile file, ScalarType dtype, Map<String, Object> config, Quantisation quantisation) {
+    var plain = new FolderWeights(file, dtype);
+    return quantisation == Quantisation.KEEP
+        ? new KeptFloat8(plain, transposed(config))
+        : quantised(plain, config, quantisation);
+  }
+
   private static Weights quantised(
       Weights plain, Map<String, Object> config, Quantisation quantisation) {
     return quantisation == Quantisation.NONE
         ? plain
-        : new QuantisedWeights(plain, quantisation, "gpt2".equals(config.get("model_type")));
+        : new QuantisedWeights(plain, quantisation, transposed(config));
+  }
+
+  private static boolean transposed(Map<String, Object> config) {
+    return "gpt2".equals(config.get("model_type"));
   }
 
   private static ModelParts gguf(Path path, ScalarType dtype, Quantisation quantisation) {
@@ -123,12 +135,6 @@ record ModelParts(
       model.close();
     }
     file.run();
-  }
-
-  private static Tensor inDtype(Tensor tensor, ScalarType dtype) {
-    return tensor.is_floating_point() && tensor.scalar_type().intern() != dtype
-        ? tensor.to(dtype)
-        : tensor;
   }
 
   /** Tokens that the checkpoint has; the model has others once its embeddings were resized. */
@@ -183,7 +189,7 @@ record ModelParts(
         written.put("tie_word_embeddings", false);
       }
       var tensors = new LinkedHashMap<String, Tensor>();
-      weights.tensors().forEach((key, t) -> tensors.put(key, inDtype(t, target)));
+      weights.tensors().forEach((key, t) -> tensors.put(key, FolderWeights.inDtype(t, target)));
       SafetensorsWriter.write(folder.resolve("model.safetensors"), tensors);
     }
     AtomicFiles.write(

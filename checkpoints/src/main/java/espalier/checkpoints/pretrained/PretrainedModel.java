@@ -14,6 +14,7 @@ import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AdapterSource;
 import espalier.checkpoints.CheckpointException;
 import espalier.checkpoints.ModelSource;
+import espalier.checkpoints.OriginalWeights;
 import espalier.models.Model;
 import espalier.models.NewRows;
 import espalier.nn.Collective;
@@ -134,6 +135,24 @@ public final class PretrainedModel implements AutoCloseable {
         .filter(Linear.class::isInstance)
         .map(layer -> ((Linear) layer).quantised())
         .filter(Objects::nonNull);
+  }
+
+  /**
+   * The weights that this model was loaded from, as its folder has them, for what looks at how they
+   * differ from those that are in the model, such as {@link espalier.adapters.lora.Loftq}.
+   *
+   * @return to be closed
+   * @throws CheckpointException if the folder is not there any more, or the model is a GGUF file,
+   *     which has no others than the rounded ones
+   */
+  public OriginalWeights originalWeights() {
+    if (parts.path().toString().endsWith(".gguf")) {
+      throw CheckpointException.in(
+          parts.path(),
+          "holds no weights but those in its blocks; open the weights that it was made from with"
+              + " OriginalWeights.open");
+    }
+    return OriginalWeights.open(parts.path());
   }
 
   private static ModelFacts facts(String name, ModelParts parts) {

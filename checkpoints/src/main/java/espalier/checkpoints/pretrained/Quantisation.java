@@ -25,7 +25,10 @@ public enum Quantisation {
    * 4-bit integers with a scale and a zero point for each group of inputs, as QALoRA needs them.
    */
   INT4,
-  /** As a GGUF file stores them; its pages are mapped and not copied. */
+  /**
+   * As the file stores them: the blocks of a GGUF file, or matrices in float8 of a folder. Its
+   * pages are mapped and not copied.
+   */
   KEEP;
 
   /** Inputs of a group in {@link #INT4}, where they divide those of the layer. */

@@ -119,7 +119,8 @@ class KeptBlocksTest {
     assertThatThrownBy(() -> load(model, Quantisation.KEEP))
         .isInstanceOf(IllegalArgumentException.class)
         .hasMessage(
-            "quantize is keep, which keeps a GGUF file's own blocks, but ../parity/models/llama is"
-                + " a folder of plain weights; use nf4 or int8, or name a .gguf file");
+            "quantize is keep, which keeps a GGUF file's own blocks and weights in float8, but"
+                + " ../parity/models/llama is a folder of plain weights; use nf4 or int8, or name"
+                + " a .gguf file");
   }
 }
