@@ -90,7 +90,7 @@ public final class LoraFa implements Optimizer {
   }
 
   private static Tensor projected(Tensor g, LoraPair pair) {
-    Tensor a = pair.blocksOfA(pair.a()); // [blocks, r, in]
+    Tensor a = pair.rightOfB(); // [blocks, r, in]
     Tensor inverse = Ridge.inverse(a.matmul(a.transpose(1, 2)), RIDGE);
     Tensor whole = pair.blocksOfB(g).matmul(inverse);
     whole.mul_(new Scalar(1 / (pair.scaling() * pair.scaling())));
