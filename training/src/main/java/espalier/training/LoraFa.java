@@ -101,8 +101,7 @@ public final class LoraFa implements Optimizer {
     double t = slots.step(key);
     Tensor m = slots.get(key, "exp_avg", () -> zeros_like(p));
     Tensor v = slots.get(key, "exp_avg_sq", () -> zeros_like(p));
-    m.lerp_(g, new Scalar(1 - rates.beta1()));
-    v.mul_(new Scalar(rates.beta2())).addcmul_(g, g, new Scalar(1 - rates.beta2()));
+    rates.take(g, m, v);
     double correction =
         biasCorrection
             ? Math.sqrt(1 - Math.pow(rates.beta2(), t)) / (1 - Math.pow(rates.beta1(), t))
