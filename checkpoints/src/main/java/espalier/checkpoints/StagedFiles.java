@@ -44,7 +44,7 @@ final class StagedFiles implements AutoCloseable {
   /** Where a file is written to until all of them are there. */
   Path file(String name) {
     Path file = stage.resolve(name);
-    AtomicFiles.createFolder(file.getParent());
+    AtomicFiles.createFolder(file.resolveSibling("."));
     return file;
   }
 
@@ -67,11 +67,11 @@ final class StagedFiles implements AutoCloseable {
       Path place = folder.resolve(name);
       Path written = stage.resolve(name);
       if (Files.exists(written)) {
-        AtomicFiles.createFolder(place.getParent());
+        AtomicFiles.createFolder(place.resolveSibling("."));
         AtomicFiles.move(written, place);
       } else {
         AtomicFiles.delete(place);
-        Path parent = place.getParent();
+        Path parent = place.resolveSibling(".").normalize();
         if (!parent.equals(folder)) {
           AtomicFiles.deleteQuietly(parent); // if nothing else is in it
         }
