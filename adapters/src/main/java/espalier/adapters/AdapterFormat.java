@@ -16,6 +16,9 @@ import tools.jackson.databind.node.ObjectNode;
  */
 public interface AdapterFormat<C extends AdapterConfig> {
 
+  /** What every key of an adapter's file begins with; the path of a layer follows. */
+  String KEY_PREFIX = "base_model.model.";
+
   /** The method's name in files, such as {@code LORA}. */
   String peftType();
 

@@ -63,7 +63,7 @@ final class AdapterState {
     set.embeddings()
         .forEach(
             (path, layer) -> {
-              String key = AdapterTensors.PREFIX + path;
+              String key = AdapterFormat.KEY_PREFIX + path;
               if (entry.adapted().containsKey(path)) {
                 state.put(key + ".base_layer.weight", Ranks.wholeWeight(layer));
               } else if (!targeted && !entry.saved().containsKey(path)) {
@@ -131,7 +131,7 @@ final class AdapterState {
     Tensor taken = entry.adapted().containsKey(path) ? entry.on(layer).takenOut() : null;
     if (taken != null) {
       state.computeIfPresent(
-          AdapterTensors.PREFIX + path + ".base_layer.weight",
+          AdapterFormat.KEY_PREFIX + path + ".base_layer.weight",
           (_, w) ->
               w.to(ScalarType.Float)
                   .add(Ranks.whole(Ranks.ofWeight(layer), taken))

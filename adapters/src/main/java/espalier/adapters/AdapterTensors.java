@@ -21,8 +21,6 @@ import org.jspecify.annotations.Nullable;
 /** The tensors of one adapter under their keys in a file. */
 final class AdapterTensors {
 
-  static final String PREFIX = "base_model.model.";
-
   /** A tensor's place: the adapter on a layer, and the tensor's name there. */
   private record Place(String path, Adapter adapter, String name) {
     @Nullable Shard shard() {
@@ -93,11 +91,12 @@ final class AdapterTensors {
         (key, place) -> {
           Tensor tensor = saved(place.adapter()).get(place.name());
           if (tensor != null) {
-            state.put(PREFIX + key, Ranks.whole(place.shard(), tensor));
+            state.put(AdapterFormat.KEY_PREFIX + key, Ranks.whole(place.shard(), tensor));
           }
         });
     biasKeys.forEach(
-        (path, key) -> state.put(PREFIX + key, Ranks.whole(biasShard(path), bias(path))));
+        (path, key) ->
+            state.put(AdapterFormat.KEY_PREFIX + key, Ranks.whole(biasShard(path), bias(path))));
     return state;
   }
 
@@ -117,7 +116,7 @@ final class AdapterTensors {
         (key, place) -> {
           Tensor first = place.adapter().initial().get(place.name());
           if (first != null) {
-            initial.put(PREFIX + key, Ranks.whole(place.shard(), first));
+            initial.put(AdapterFormat.KEY_PREFIX + key, Ranks.whole(place.shard(), first));
           }
         });
     return initial;
@@ -130,13 +129,13 @@ final class AdapterTensors {
         (key, place) -> {
           Tensor parameter = place.adapter().parameters().get(place.name());
           if (parameter != null && parameter.requires_grad()) {
-            trained.put(PREFIX + key, parameter);
+            trained.put(AdapterFormat.KEY_PREFIX + key, parameter);
           }
         });
     biasKeys.forEach(
         (path, key) -> {
           if (bias(path).requires_grad()) {
-            trained.put(PREFIX + key, bias(path));
+            trained.put(AdapterFormat.KEY_PREFIX + key, bias(path));
           }
         });
     return trained;
@@ -153,7 +152,7 @@ final class AdapterTensors {
 
   private static void put(Map<String, Shard> shards, String key, @Nullable Shard shard) {
     if (shard != null) {
-      shards.put(PREFIX + key, shard);
+      shards.put(AdapterFormat.KEY_PREFIX + key, shard);
     }
   }
 
@@ -204,7 +203,7 @@ final class AdapterTensors {
           boolean shown = isShown(place);
           if (tensor == null) {
             if (!shown) { // else the leader has it, or misses it
-              fit.missing.add(PREFIX + key);
+              fit.missing.add(AdapterFormat.KEY_PREFIX + key);
               fit.incomplete.add(place.path());
             }
             return;
@@ -220,14 +219,15 @@ final class AdapterTensors {
           } else {
             Tensor own = place.adapter().state().get(place.name());
             fit.mismatched.put(
-                PREFIX + key, mismatch(place.path(), place.name(), tensor, own, place.shard()));
+                AdapterFormat.KEY_PREFIX + key,
+                mismatch(place.path(), place.name(), tensor, own, place.shard()));
             fit.incomplete.add(place.path());
           }
         });
     fit.shown.forEach((path, tensors) -> agree(path, tensors, fit, shaping));
     biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
     bases.forEach((path, layer) -> fitEmbedding(path, layer, left, fit));
-    left.keySet().forEach(key -> fit.unexpected.add(PREFIX + key));
+    left.keySet().forEach(key -> fit.unexpected.add(AdapterFormat.KEY_PREFIX + key));
     return fit;
   }
 
@@ -258,12 +258,13 @@ final class AdapterTensors {
           Tensor other = fit.of(leaderPath).get(meant.getKey());
           if (shaped == null || (other != null && !same(other, shaped))) {
             fit.mismatched.put(
-                PREFIX + key,
+                AdapterFormat.KEY_PREFIX + key,
                 "%s: %s is not what %s has, though ensure_weight_tying says that they are one"
                     .formatted(path, place.name(), leaderPath));
           } else if (other == null) {
             fit.of(leaderPath).put(meant.getKey(), shaped);
-            fit.missing.remove(PREFIX + Layer.join(prefix(leaderPath), meant.getKey()));
+            fit.missing.remove(
+                AdapterFormat.KEY_PREFIX + Layer.join(prefix(leaderPath), meant.getKey()));
             if (fit.of(leaderPath).keySet().equals(follower.leader().state().keySet())) {
               fit.incomplete.remove(leaderPath);
             }
@@ -282,13 +283,13 @@ final class AdapterTensors {
       tensor = tensor == null ? left.remove(spelling) : tensor;
     }
     if (tensor == null) {
-      fit.missing.add(PREFIX + biasKeys.get(path));
+      fit.missing.add(AdapterFormat.KEY_PREFIX + biasKeys.get(path));
       return;
     }
     Tensor part = Ranks.part(biasShard(path), tensor);
     if (part == null || !Arrays.equals(shape(part), shape(bias(path)))) {
       fit.mismatched.put(
-          PREFIX + biasKeys.get(path),
+          AdapterFormat.KEY_PREFIX + biasKeys.get(path),
           mismatch(path, "the bias", tensor, bias(path), biasShard(path)));
     } else {
       fit.biases.put(path, part);
@@ -306,7 +307,7 @@ final class AdapterTensors {
       Tensor part = Ranks.part(shard, weight);
       if (part == null || !Arrays.equals(shape(part), shape(own))) {
         fit.mismatched.put(
-            PREFIX + key,
+            AdapterFormat.KEY_PREFIX + key,
             mismatch(path, "the base's weight", weight, own, shard) + resizing(weight, own, shard));
       } else {
         fit.embeddings.put(path, part);
@@ -348,7 +349,10 @@ final class AdapterTensors {
     var bare = new LinkedHashMap<String, Tensor>();
     saved.forEach(
         (key, tensor) -> {
-          String name = key.startsWith(PREFIX) ? key.substring(PREFIX.length()) : key;
+          String name =
+              key.startsWith(AdapterFormat.KEY_PREFIX)
+                  ? key.substring(AdapterFormat.KEY_PREFIX.length())
+                  : key;
           bare.put(mapping.apply(name), tensor);
         });
     return bare;

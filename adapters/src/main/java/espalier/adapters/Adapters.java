@@ -534,8 +534,10 @@ public final class Adapters {
    * @param names one name a row; {@link espalier.nn.Rows#BASE} for none
    * @param batch the number of rows
    * @param body the forward pass
-   * @throws IllegalStateException in training mode, or while something is merged
+   * @throws ConfigException if the model has no adapters, the names are not as many as the rows, or
+   *     the model is in training mode or merged
    * @throws AdapterException for a name that is no adapter's
+   * @throws UnsupportedAdapterException if one of them can not be an adapter of some rows only
    */
   public <T> T mixed(List<String> names, long batch, Supplier<T> body) {
     return new MixedBatch(set).run(names, batch, body);

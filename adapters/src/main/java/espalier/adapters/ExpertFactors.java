@@ -15,6 +15,11 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public record ExpertFactors(ExpertWeight layer, Tensor a, Tensor b) {
 
+  /** Why rows of one batch can not have different adapters on a stacked parameter. */
+  public static final String ROWS_REFUSAL =
+      "rows of one batch can not have different adapters on a stacked parameter;"
+          + " run one batch an adapter";
+
   /** The rank for one expert. */
   public long r() {
     return a.size(0) / layer.experts();

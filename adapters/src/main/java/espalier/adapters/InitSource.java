@@ -49,8 +49,8 @@ public interface InitSource {
       initial.forEach(
           (key, value) -> {
             String bare =
-                key.startsWith(AdapterTensors.PREFIX)
-                    ? key.substring(AdapterTensors.PREFIX.length())
+                key.startsWith(AdapterFormat.KEY_PREFIX)
+                    ? key.substring(AdapterFormat.KEY_PREFIX.length())
                     : key;
             if (bare.startsWith(path + ".")) {
               ofLayer.put(INITIAL + bare.substring(path.length() + 1), value);

@@ -99,9 +99,11 @@ final class Joining {
   }
 
   private void requireNew(String name, AdapterConfig config) {
-    if (name.isEmpty() || name.contains(".") || name.equals(Rows.BASE)) {
+    boolean path = name.contains(".") || name.contains("/") || name.contains("\\");
+    if (name.isEmpty() || path || name.equals(Rows.BASE)) {
       throw new ConfigException(
-          "an adapter can not be called \"%s\"; choose a name without dots".formatted(name));
+          "an adapter can not be called \"%s\"; choose a name without dots and slashes, for it becomes part of keys and folders"
+              .formatted(name));
     }
     if (set.entries().containsKey(name)) {
       throw new AdapterException(

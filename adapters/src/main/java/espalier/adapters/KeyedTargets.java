@@ -11,8 +11,6 @@ import java.util.Set;
 /** Layers named by the keys of an adapter's file, in the place of those that its config means. */
 final class KeyedTargets {
 
-  private static final String PREFIX = "base_model.model.";
-
   private KeyedTargets() {}
 
   /**
@@ -59,7 +57,10 @@ final class KeyedTargets {
   private static Set<String> named(Collection<String> keys, String marker) {
     var named = new LinkedHashSet<String>();
     for (String key : keys) {
-      String bare = key.startsWith(PREFIX) ? key.substring(PREFIX.length()) : key;
+      String bare =
+          key.startsWith(AdapterFormat.KEY_PREFIX)
+              ? key.substring(AdapterFormat.KEY_PREFIX.length())
+              : key;
       int end = bare.lastIndexOf(marker);
       if (end > 0) {
         named.add(bare.substring(0, end).replace(".base_layer.", "."));

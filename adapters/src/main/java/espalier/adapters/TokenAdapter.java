@@ -98,7 +98,7 @@ public sealed class TokenAdapter extends Adapter permits FollowingTokens {
       found = found.detach().where(padding, found); // used, but it never learns
     }
     return embedding
-        .scaled(found)
+        .scaled(embedding.limited(found))
         .to(y.scalar_type().intern())
         .where(slot.ge(new Scalar(0L)).unsqueeze(-1), y);
   }

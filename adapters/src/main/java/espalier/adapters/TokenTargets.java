@@ -125,7 +125,9 @@ final class TokenTargets {
           "ensure_weight_tying needs the same trainable_token_indices for all layers of one weight, but there are %s; name %s alone, or the same rows in the same order"
               .formatted(String.join(", ", rows), source));
     }
-    if (alike && tokens != null) {
+    if (tokens == null) {
+      tying.rowsApart(named, source);
+    } else if (alike) {
       found.keySet().removeAll(group);
       group.forEach(path -> found.put(path, tokens));
       tying.follow(group);

@@ -20,6 +20,7 @@ final class Tying {
   private final boolean ensured;
   private final Map<String, String> leaders = new LinkedHashMap<>(); // by follower
   private final Set<List<String>> apart = new LinkedHashSet<>();
+  private final Map<String, String> apartFrom = new LinkedHashMap<>(); // by follower
 
   /**
    * Knows of no tie yet.
@@ -52,6 +53,11 @@ final class Tying {
 
   void follow(List<String> group) {
     group.stream().skip(1).forEach(path -> leaders.put(path, group.getFirst()));
+  }
+
+  /** Says that rows of these followers alone are trained, and not those of their source. */
+  void rowsApart(List<String> followers, String source) {
+    followers.forEach(path -> apartFrom.put(path, source));
   }
 
   /** Names of {@code modules_to_save} and what they mean, with the ties kept. */
@@ -154,7 +160,14 @@ final class Tying {
     }
     if (ensured && groups.isEmpty()) {
       warnings.add("ensure_weight_tying is set but no layers of this model share a weight");
-    } else if (ensured && leaders.isEmpty()) {
+    } else if (ensured) {
+      apartFrom.forEach(
+          (follower, source) ->
+              warnings.add(
+                  "ensure_weight_tying is set but of %s and %s, which share one weight, only rows of the former are trained; name %s in trainable_token_indices to train them as one"
+                      .formatted(follower, source, source)));
+    }
+    if (ensured && !groups.isEmpty() && leaders.isEmpty() && apartFrom.isEmpty()) {
       warnings.add(
           "ensure_weight_tying is set but none of %s is trained, so there is nothing to tie"
               .formatted(groups));

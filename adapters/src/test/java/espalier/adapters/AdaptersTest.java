@@ -168,7 +168,7 @@ class AdaptersTest {
   }
 
   @Test
-  void names_are_new_and_without_dots() {
+  void names_are_new_and_without_dots_and_slashes() {
     adapters.attach("one", LORA, 1);
 
     assertThatThrownBy(() -> adapters.add("one", LORA, AttachOptions.seeded(1)))
@@ -176,7 +176,14 @@ class AdaptersTest {
         .hasMessage("the adapter one is there already; choose another name or delete it first");
     assertThatThrownBy(() -> adapters.add("a.b", LORA, AttachOptions.seeded(1)))
         .isInstanceOf(ConfigException.class)
-        .hasMessage("an adapter can not be called \"a.b\"; choose a name without dots");
+        .hasMessage(
+            "an adapter can not be called \"a.b\"; choose a name without dots and slashes, for it"
+                + " becomes part of keys and folders");
+    assertThatThrownBy(() -> adapters.add("../b", LORA, AttachOptions.seeded(1)))
+        .isInstanceOf(ConfigException.class);
+    assertThatThrownBy(() -> adapters.add("a/b", LORA, AttachOptions.seeded(1)))
+        .isInstanceOf(ConfigException.class)
+        .hasMessageStartingWith("an adapter can not be called \"a/b\"");
     assertThatThrownBy(() -> adapters.add(Rows.BASE, LORA, AttachOptions.seeded(1)))
         .isInstanceOf(ConfigException.class);
     assertThat(adapters.add("lora", LORA, AttachOptions.seeded(1)).warnings())

@@ -26,7 +26,7 @@ public final class AdapterExport {
     AdapterCatalog.Read read = AdapterFiles.readConfig(folder, catalog);
     try (TensorFile file = TensorFile.open(folder);
         var _ = Scope.open()) {
-      AdapterContents contents = read.config().exportedAs(method, AdapterFiles.tensors(file));
+      AdapterContents contents = read.config().exportedAs(method, file.tensors());
       AdapterFiles.write(contents, out, catalog);
     }
     return List.copyOf(read.warnings());

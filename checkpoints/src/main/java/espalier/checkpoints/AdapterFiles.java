@@ -18,10 +18,12 @@ import espalier.nn.Scope;
 import espalier.text.FileContentsException;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 import tools.jackson.core.JacksonException;
@@ -117,10 +119,12 @@ public final class AdapterFiles {
         return object;
       }
       throw CheckpointException.in(file, "is not a JSON object but " + node.getNodeType());
-    } catch (IOException e) {
+    } catch (NoSuchFileException e) {
       throw new CheckpointException(
           "%s has no %s; an adapter's folder holds it beside %s".formatted(folder, CONFIG, TENSORS),
           e);
+    } catch (IOException e) {
+      throw CannotRead.of(file, e);
     } catch (JacksonException e) {
       throw new CheckpointException(
           "%s is not JSON: %s".formatted(file, e.getOriginalMessage()), e);
@@ -204,15 +208,8 @@ public final class AdapterFiles {
 
   private static Map<String, Tensor> tensors(Path fileOrFolder) {
     try (TensorFile file = TensorFile.open(fileOrFolder)) {
-      return tensors(file);
+      return file.tensors();
     }
-  }
-
-  /** All tensors of a file, in the caller's scope. */
-  static Map<String, Tensor> tensors(TensorFile file) {
-    var tensors = new LinkedHashMap<String, Tensor>();
-    file.entries().keySet().forEach(key -> tensors.put(key, file.tensor(key)));
-    return tensors;
   }
 
   /**
@@ -277,15 +274,28 @@ public final class AdapterFiles {
     }
   }
 
-  /** Writes what an adapter consists of as a folder. */
+  /**
+   * Writes what an adapter consists of as a folder. An adapter that is there already stays as it
+   * was if that fails, and leaves nothing of its own behind if it does not; other files of the
+   * folder are left alone.
+   *
+   * @throws CheckpointException if it can not be written
+   */
   public static void write(AdapterContents contents, Path folder, AdapterCatalog catalog) {
     requireFactors(contents.tensors(), folder);
-    Path initial = folder.resolve(INITIAL);
-    AtomicFiles.createFolder(contents.initial().isEmpty() ? folder : initial);
-    if (!contents.initial().isEmpty()) {
-      SafetensorsWriter.write(initial.resolve(TENSORS), contents.initial());
+    String initial = INITIAL + "/" + TENSORS;
+    try (var staged = new StagedFiles(folder, List.of(initial, TENSORS, Sidecar.FILE, CONFIG))) {
+      if (!contents.initial().isEmpty()) {
+        SafetensorsWriter.write(staged.file(initial), contents.initial());
+      }
+      SafetensorsWriter.write(staged.file(TENSORS), contents.tensors());
+      writeConfig(contents, staged, catalog);
+      staged.commit();
     }
-    SafetensorsWriter.write(folder.resolve(TENSORS), contents.tensors());
+  }
+
+  private static void writeConfig(
+      AdapterContents contents, StagedFiles staged, AdapterCatalog catalog) {
     ObjectNode fields = catalog.write(contents.config());
     ObjectNode own = JSON.createObjectNode();
     for (String field : contents.config().format().ownFields()) {
@@ -293,10 +303,10 @@ public final class AdapterFiles {
         own.set(field, fields.remove(field));
       }
     }
-    Sidecar.write(folder, contents.base(), own);
+    Sidecar.write(staged.file(Sidecar.FILE), contents.base(), own);
     fields.put("inference_mode", true);
     AtomicFiles.write(
-        folder.resolve(CONFIG),
+        staged.file(CONFIG),
         JSON.writer().with(printer()).writeValueAsString(PythonNumbers.in(fields)));
   }
 

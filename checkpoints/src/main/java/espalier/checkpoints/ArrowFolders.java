@@ -9,10 +9,8 @@ import espalier.adapters.lora.LoraVariant;
 import espalier.nn.Scope;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.function.Consumer;
-import org.bytedeco.pytorch.Tensor;
 
 /**
  * A router over adapters that lie in folders.
@@ -82,8 +80,6 @@ public final class ArrowFolders {
     AdapterFiles.requireBase(adapters, folder, config);
     TensorFile file = TensorFile.open(folder);
     open.add(file);
-    var tensors = new LinkedHashMap<String, Tensor>();
-    file.entries().keySet().forEach(key -> tensors.put(key, file.tensor(key)));
-    return new Arrow.Expert(config, tensors);
+    return new Arrow.Expert(config, file.tensors());
   }
 }

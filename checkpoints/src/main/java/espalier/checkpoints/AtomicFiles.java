@@ -100,15 +100,43 @@ public final class AtomicFiles {
     try {
       createFolder(folder);
     } finally {
-      missing.forEach(AtomicFiles::deleteEmpty);
+      missing.forEach(AtomicFiles::deleteQuietly);
     }
   }
 
-  private static void deleteEmpty(Path folder) {
+  /** Deletes a file, or a folder in which nothing is; what resists stays. */
+  static void deleteQuietly(Path path) {
     try {
-      Files.deleteIfExists(folder);
+      Files.deleteIfExists(path);
     } catch (IOException _) {
       // Somebody else has put something there meanwhile; then it is theirs.
+    }
+  }
+
+  /**
+   * Deletes a file that may not be there.
+   *
+   * @throws CheckpointException if it resists
+   */
+  static void delete(Path file) {
+    try {
+      Files.deleteIfExists(file);
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be deleted: %s".formatted(file, e), e);
+    }
+  }
+
+  /**
+   * Renames a file or a folder in one step that outlives a power cut; a file takes the place of one
+   * that is there.
+   *
+   * @throws CheckpointException if it can not be renamed; nothing is changed then
+   */
+  public static void move(Path from, Path to) {
+    try {
+      WholeFile.move(from, to);
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be renamed to %s".formatted(from, to), e);
     }
   }
 

@@ -46,8 +46,7 @@ public final class FolderCombination {
         AdapterCatalog.Read read = AdapterFiles.readConfig(source.folder(), catalog);
         try (TensorFile file = TensorFile.open(source.folder())) {
           adapters.add(
-              new WeightedAdapter(
-                  source.name(), read.config(), AdapterFiles.tensors(file), source.weight()));
+              new WeightedAdapter(source.name(), read.config(), file.tensors(), source.weight()));
         }
       }
       Combined combined = Combining.combine(adapters, how, masks);

@@ -51,7 +51,7 @@ public final class HiraSbFolders {
               .formatted(source.name(), config.peftType()));
     }
     try (TensorFile file = TensorFile.open(source.folder())) {
-      return new HiraSbCombination.Source(hirasb, AdapterFiles.tensors(file), source.weight());
+      return new HiraSbCombination.Source(hirasb, file.tensors(), source.weight());
     }
   }
 }

@@ -38,7 +38,7 @@ public final class SafetensorsCache implements TensorCache {
       throw new CheckpointException("%s can not be read: %s".formatted(file, e), e);
     }
     try (TensorFile open = SafetensorsFile.open(file)) {
-      return Optional.of(AdapterFiles.tensors(open));
+      return Optional.of(open.tensors());
     }
   }
 

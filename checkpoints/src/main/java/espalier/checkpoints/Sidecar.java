@@ -28,19 +28,13 @@ final class Sidecar {
   private Sidecar() {}
 
   /**
-   * Writes the file into a folder, or takes away what an earlier adapter left there.
+   * Writes the file, if there is anything to say.
    *
    * @param base sketches of the base's weights by the path of their layer
    * @param settings fields of the config that the reference does not know
    */
-  static void write(Path folder, Map<String, WeightSketch> base, ObjectNode settings) {
-    Path file = folder.resolve(FILE);
+  static void write(Path file, Map<String, WeightSketch> base, ObjectNode settings) {
     if (base.isEmpty() && settings.isEmpty()) {
-      try {
-        Files.deleteIfExists(file);
-      } catch (IOException e) {
-        throw new CheckpointException("%s can not be deleted: %s".formatted(file, e), e);
-      }
       return;
     }
     ObjectNode root = StrictJson.MAPPER.createObjectNode();

@@ -38,8 +38,7 @@ public final class StartConversion {
     try (TensorFile after = TensorFile.open(trained);
         TensorFile before = TensorFile.open(initial);
         var _ = Scope.open()) {
-      AdapterContents plain =
-          MutatedStart.subtract(config, AdapterFiles.tensors(after), AdapterFiles.tensors(before));
+      AdapterContents plain = MutatedStart.subtract(config, after.tensors(), before.tensors());
       AdapterFiles.write(plain, out, catalog);
     }
     return List.copyOf(warnings);

@@ -3,6 +3,7 @@ package espalier.checkpoints;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.pytorch.Tensor;
 
@@ -45,6 +46,13 @@ public interface TensorFile extends AutoCloseable {
    * @throws IllegalStateException if this file is closed
    */
   Tensor tensor(String name);
+
+  /** All tensors by name, in the order in which they lie in the file, in the caller's scope. */
+  default Map<String, Tensor> tensors() {
+    var tensors = new LinkedHashMap<String, Tensor>();
+    entries().keySet().forEach(name -> tensors.put(name, tensor(name)));
+    return tensors;
+  }
 
   /** What the writer noted beside the tensors, such as {@code format: pt}. */
   Map<String, String> metadata();

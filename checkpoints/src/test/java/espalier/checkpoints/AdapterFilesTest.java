@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.AdapterContents;
 import espalier.adapters.AdapterException;
+import espalier.adapters.AttachOptions;
 import espalier.adapters.ConfigException;
 import espalier.adapters.SaveStart;
 import espalier.adapters.TargetException;
@@ -226,6 +227,61 @@ class AdapterFilesTest {
     }
 
     assertThat(file).hasContent("here");
+  }
+
+  // ---- an adapter in the place of another
+
+  private void initial(String text) throws IOException {
+    Path initial = Files.createDirectories(folder.resolve(AdapterFiles.INITIAL));
+    Files.writeString(initial.resolve(AdapterFiles.TENSORS), text);
+  }
+
+  @Test
+  void an_adapter_leaves_nothing_of_the_one_whose_place_it_takes_but_other_files_stay()
+      throws IOException {
+    initial("first values of another adapter");
+    Files.writeString(folder.resolve("espalier_adapter.json"), "{}");
+    Files.writeString(folder.resolve("notes.txt"), "mine");
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+
+      model.saveAdapter("default", folder);
+    }
+
+    assertThat(files(folder))
+        .containsExactly("adapter_config.json", "adapter_model.safetensors", "notes.txt");
+    assertThat(folder.resolve(AdapterFiles.INITIAL)).doesNotExist();
+  }
+
+  @Test
+  void an_adapter_that_can_not_be_written_leaves_the_one_that_is_there() throws IOException {
+    try (PretrainedModel model = model()) {
+      model.attach("default", with(new LoraInit.Uniform()), 1);
+      model.saveAdapter("default", folder);
+      byte[] before = Files.readAllBytes(folder.resolve(AdapterFiles.TENSORS));
+      Path inTheWay = folder.resolve(AdapterFiles.INITIAL).resolve(AdapterFiles.TENSORS);
+      Files.createDirectories(inTheWay.resolve("mine"));
+      model.adapters().attach("other", with(new LoraInit.Unset()), AttachOptions.seeded(2));
+
+      assertThatThrownBy(() -> model.saveAdapter("other", folder))
+          .isInstanceOf(CheckpointException.class)
+          .hasMessage(
+              inTheWay
+                  + " could not be written: a folder of that name is in the way; move it away");
+
+      assertThat(files(folder)).containsExactly("adapter_config.json", "adapter_model.safetensors");
+      assertThat(folder.resolve(AdapterFiles.TENSORS)).hasBinaryContent(before);
+      assertThat(folder).isDirectoryNotContaining("glob:**.tmp");
+    }
+  }
+
+  @Test
+  void a_config_that_is_there_but_can_not_be_read_is_not_said_to_be_missing() throws IOException {
+    Path config = Files.createDirectories(folder.resolve(AdapterFiles.CONFIG));
+
+    assertThatThrownBy(() -> AdapterFiles.readConfig(folder, AdapterCatalog.standard()))
+        .isInstanceOf(CheckpointException.class)
+        .hasMessage(config + ": this is a folder, and a file was expected");
   }
 
   @Test

@@ -5,6 +5,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
 import java.util.List;
+import java.util.NoSuchElementException;
 import java.util.concurrent.TimeUnit;
 import tools.jackson.core.JacksonException;
 import tools.jackson.databind.json.JsonMapper;
@@ -28,7 +29,7 @@ final class BenchChild {
     if (ended.code() == 0) {
       try {
         result = (ObjectNode) JsonMapper.shared().readTree(ended.out().lines().toList().getLast());
-      } catch (JacksonException | ClassCastException | java.util.NoSuchElementException e) {
+      } catch (JacksonException | ClassCastException | NoSuchElementException e) {
         result.put("error", "the last line is no JSON object: " + last(ended.out()));
       }
     } else {

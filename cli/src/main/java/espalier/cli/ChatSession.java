@@ -1,6 +1,5 @@
 package espalier.cli;
 
-import espalier.checkpoints.CheckpointException;
 import espalier.serving.Conversation;
 import espalier.serving.Sampling;
 import java.io.IOException;
@@ -49,9 +48,9 @@ final class ChatSession {
     try {
       talk.say(text, sampling, (_, _, piece) -> output.piece(piece));
       output.line("");
-    } catch (IllegalArgumentException e) {
-      // A conversation that has become too long is no reason to end it.
-      output.note("error: " + SamplingOptions.spelled(String.valueOf(e.getMessage())));
+    } catch (RuntimeException e) {
+      // A conversation that has become too long, or any other answer that fails, does not end it.
+      failed(e);
     }
   }
 
@@ -72,9 +71,12 @@ final class ChatSession {
   private void adapter(String word) {
     try {
       adapters.choose(word);
-    } catch (IllegalArgumentException | IllegalStateException | CheckpointException e) {
-      // The one that answered before goes on.
-      output.note("error: " + e.getMessage());
+    } catch (RuntimeException e) {
+      failed(e); // the one that answered before goes on
     }
+  }
+
+  private void failed(RuntimeException error) {
+    output.note("error: " + SamplingOptions.spelled(ErrorReport.sentence(error)));
   }
 }

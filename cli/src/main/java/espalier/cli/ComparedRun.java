@@ -58,15 +58,17 @@ record ComparedRun(
       TrainingState end = run.train(resume);
       double seconds = (System.nanoTime() - start) / 1e9;
       listener.finish();
+      // A run that was resumed has looked before, and perhaps only then; its log knows all of it.
+      List<EvalMetrics> evals = run.history().evals();
       // The best adapter of a run that stops early is not the last one that was looked at.
-      boolean last = recipe.training().earlyStopping() == null;
-      EvalMetrics after = last ? listener.evals().getLast() : run.evaluate();
+      boolean last = recipe.training().earlyStopping() == null && !evals.isEmpty();
+      EvalMetrics after = last ? evals.getLast() : run.evaluate();
       return new ComparedRun(
           name,
           adapters.config(TrainingRun.ADAPTER).peftType(),
           parameters,
           end.step(),
-          listener.evals().getFirst().loss(),
+          evals.isEmpty() ? Double.NaN : evals.getFirst().loss(),
           after.loss(),
           after.tokenAccuracy(),
           seconds,

@@ -128,6 +128,9 @@ final class ConvertCommand implements Callable<Integer> {
     } else if (to != null) {
       export(output, to.toUpperCase(Locale.ROOT).replace('-', '_'));
     } else if (initial != null) {
+      if (dtype != null) {
+        throw usage("--initial goes alone, and keeps the adapter's dtypes; leave out --dtype");
+      }
       FreshFolder.require(out);
       Path first = initial.resolve(output::note);
       StartConversion.run(folder(output), first, out, AdapterCatalog.standard())
@@ -179,9 +182,7 @@ final class ConvertCommand implements Callable<Integer> {
 
   private void model(Output output) {
     BaseDtype written = dtype == null ? BaseDtype.BF16 : dtype;
-    // A GGUF file's blocks become f32 or bf16; f16 is rounded from f32, so that it is rounded once.
-    BaseDtype read = written == BaseDtype.F16 ? BaseDtype.F32 : written;
-    try (var loaded = PretrainedModel.load(source, read.type(), output::note)) {
+    try (var loaded = PretrainedModel.load(source, written.type(), output::note)) {
       loaded.save(out, written.type());
     }
     written(output, "model");

@@ -66,7 +66,8 @@ final class ErrorReport {
     to.flush();
   }
 
-  private static String sentence(Throwable error) {
+  /** What went wrong, for a person. */
+  static String sentence(Throwable error) {
     return switch (error) {
       case OutOfMemoryError _ ->
           ("the Java heap of %d MB is full; give it more with ESPALIER_JAVA_OPTS=-Xmx4g, or read"

@@ -21,6 +21,7 @@ import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** Measures a model on data. */
@@ -99,6 +100,12 @@ final class EvalCommand implements Callable<Integer> {
   @Override
   public Integer call() {
     Output output = Output.of(spec);
+    if (ranks < 1) {
+      throw new ParameterException(
+          spec.commandLine(),
+          "--tensor-parallel is %d but must be 1 or more; 1 keeps the model in one process"
+              .formatted(ranks));
+    }
     if (ranks > 1 && RankCommand.ranks() == null) {
       return new LocalRanks(output, ranks, "run it again").run(Main.arguments(spec));
     }

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.Objects;
 import java.util.concurrent.Callable;
 import java.util.function.Supplier;
 import java.util.regex.Matcher;
@@ -81,7 +82,7 @@ final class GenerateCommand implements Callable<Integer> {
     List<PromptRow> rows() throws IOException {
       return prompt != null
           ? List.of(PromptRow.of(prompt))
-          : PromptRow.read(java.util.Objects.requireNonNull(file));
+          : PromptRow.read(Objects.requireNonNull(file));
     }
   }
 

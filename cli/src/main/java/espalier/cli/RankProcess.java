@@ -4,6 +4,7 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
+import java.io.UncheckedIOException;
 import java.lang.ProcessBuilder.Redirect;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
@@ -71,7 +72,7 @@ final class RankProcess {
                   try (var reader =
                       new BufferedReader(new InputStreamReader(stream, StandardCharsets.UTF_8))) {
                     reader.lines().forEach(body);
-                  } catch (IOException | java.io.UncheckedIOException _) {
+                  } catch (IOException | UncheckedIOException _) {
                     // the process was stopped while it spoke
                   }
                 }));

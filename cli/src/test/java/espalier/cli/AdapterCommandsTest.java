@@ -168,6 +168,16 @@ class AdapterCommandsTest {
     refused("add --model", "convert", LORA, "--rank", "4", "-o", at("x"));
     refused("say how with one of", "convert", LORA, "-m", MODEL, "-o", at("x"));
     refused(
+        "--initial goes alone, and keeps the adapter's dtypes; leave out --dtype",
+        "convert",
+        LORA,
+        "--initial",
+        LORA,
+        "--dtype",
+        "f32",
+        "-o",
+        at("x"));
+    refused(
         "say how with one of",
         "convert",
         LORA,

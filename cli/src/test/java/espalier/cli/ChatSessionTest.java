@@ -2,6 +2,7 @@ package espalier.cli;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import espalier.adapters.AttachOptions;
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.checkpoints.pretrained.PretrainedModel;
@@ -73,6 +74,19 @@ final class ChatSessionTest {
     try (PretrainedModel model = model()) {
       model.loadAdapter("only", adapter);
       return typed(model, "oak?").out();
+    }
+  }
+
+  @Test
+  void an_answer_that_fails_is_told_and_the_conversation_goes_on() throws IOException {
+    try (PretrainedModel model = model()) {
+      LoraConfig config = LoraConfig.builder().build();
+      model.adapters().attach("hollow", config, AttachOptions.unfilled());
+
+      Talk talk = typed(model, "oak?", "/adapter base", "oak?");
+
+      assertThat(talk.err()).contains("error: ").contains("never filled");
+      assertThat(talk.out()).isNotBlank();
     }
   }
 

@@ -95,6 +95,8 @@ class HostileInputTest {
         "logits -m @/model -i @/ids.safetensors -o @/model/model.safetensors|2|--out"
             + " @/model/model.safetensors is there already, and what is there is never written"
             + " over; choose another name",
+        "eval -m @/model -d @/rows.jsonl --tensor-parallel 0|2|--tensor-parallel is 0 but must be 1"
+            + " or more; 1 keeps the model in one process",
         "logits -m @/model -i @/ids.safetensors -o @/no/logits|1|@/no/logits could not be written:"
             + " its folder does not exist; make it first",
         "logits -m @/model -i @/fractions.safetensors -o @/logits|2|input_ids of"

@@ -116,4 +116,36 @@ class TrainCommandsTest {
     assertThat(Path.of(out, "compare.png")).isNotEmptyFile();
     assertThat(Path.of(out, "lora", "adapter_model.safetensors")).hasBinaryContent(adapter);
   }
+
+  @Test
+  void a_comparison_whose_table_was_lost_has_the_same_losses_again() throws IOException {
+    String first = lora("lora").toString();
+    String out = folder.resolve("compared").toString();
+    String before = losses(done("compare", first, "-o", out, "--json"));
+    Files.delete(Path.of(out, "compare.json"));
+
+    CommandRun run = done("compare", first, "-o", out, "--resume", "--json");
+
+    assertThat(losses(run)).isEqualTo(before).contains("eval_loss_before");
+  }
+
+  private static String losses(CommandRun run) {
+    return run.out().replaceAll(".*(\"eval_loss_before.*),\"seconds\".*\\R?", "$1");
+  }
+
+  @Test
+  void epochs_beside_steps_are_told_not_to_count() throws IOException {
+    CommandRun run =
+        done(
+            "train",
+            lora("both").toString(),
+            "--set",
+            "training.steps=1",
+            "--set",
+            "training.epochs=3");
+
+    assertThat(run.err())
+        .contains(
+            "training.steps is 1 and goes before training.epochs, so the 3.0 epochs do not count");
+  }
 }

@@ -159,14 +159,14 @@ public final class KvCache implements AutoCloseable {
   }
 
   /**
-   * Cuts the cache at the first position that an adapter wrote, in any row: what is left serves the
-   * base, and adapters that wait for tokens which come later.
+   * Cuts the cache at the first position that an adapter wrote, in any row, also one that was
+   * merged then: what is left serves the base, and adapters that wait for tokens which come later.
    */
   public void truncateToBase() {
     for (int position = 0; position < length; position++) {
       for (int row = 0; row < record.rows(); row++) {
         Voice voice = record.voice(row, position);
-        if (voice != null && !voice.acting().isEmpty()) {
+        if (voice != null && !voice.adapters().isEmpty()) {
           length = position;
           return;
         }
@@ -175,11 +175,12 @@ public final class KvCache implements AutoCloseable {
   }
 
   /**
-   * Names of the adapters that wrote a position; empty for the base alone, and where nobody wrote.
+   * Names of the adapters that wrote a position, merged ones first; empty for the base alone, and
+   * where nobody wrote.
    */
   public List<String> writers(int row, int position) {
     Voice voice = position < length ? record.voice(row, position) : null;
-    return voice == null ? List.of() : voice.acting();
+    return voice == null ? List.of() : voice.adapters();
   }
 
   /**
@@ -223,6 +224,9 @@ public final class KvCache implements AutoCloseable {
         copy.layers[i] = cloned(layers[i]);
         copy.across[i] = cloned(across[i]);
       }
+    } catch (RuntimeException | Error e) {
+      copy.close();
+      throw e;
     }
     return copy;
   }
@@ -301,6 +305,9 @@ public final class KvCache implements AutoCloseable {
                     all.together(caches.stream().map(c -> c.at(layer).v()).toList(), caches, rows))
                 .owned();
       }
+    } catch (RuntimeException | Error e) {
+      all.close();
+      throw e;
     }
     return all;
   }

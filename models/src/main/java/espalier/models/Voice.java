@@ -1,6 +1,7 @@
 package espalier.models;
 
 import java.util.List;
+import java.util.stream.Stream;
 
 /**
  * Which weights computed a position.
@@ -9,6 +10,11 @@ import java.util.List;
  * @param acting adapters that acted there besides
  */
 record Voice(List<String> merged, List<String> acting) {
+
+  /** All of them, the merged ones first. */
+  List<String> adapters() {
+    return Stream.concat(merged.stream(), acting.stream()).toList();
+  }
 
   @Override
   public String toString() {

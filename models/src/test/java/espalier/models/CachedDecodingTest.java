@@ -3,9 +3,11 @@ package espalier.models;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.bytedeco.pytorch.global.torch.cat;
+import static org.bytedeco.pytorch.global.torch.ones;
 
 import espalier.nn.Scope;
 import java.util.List;
+import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
@@ -151,6 +153,24 @@ class CachedDecodingTest {
         assertThat(copy.length()).isEqualTo(9);
         assertThat(Fixtures.distance(after, whole)).isLessThan(LIMIT);
       }
+    }
+  }
+
+  @Test
+  void a_stack_that_fails_frees_what_it_had_made() {
+    try (var _ = Scope.open();
+        var _ = new NoGradGuard();
+        var cache = new KvCache(2, 4)) {
+      Tensor k = ones(1, 1, 2, 4);
+      cache.append(0, k, k); // and nothing to the second layer
+      cache.advance(2);
+      long before = Pointer.totalCount();
+
+      assertThatThrownBy(() -> KvCache.stacked(List.of(cache)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("layer 1 has not written to the cache yet");
+
+      assertThat(Pointer.totalCount()).isLessThanOrEqualTo(before);
     }
   }
 

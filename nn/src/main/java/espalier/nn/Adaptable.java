@@ -114,7 +114,8 @@ public abstract class Adaptable extends Layer {
   }
 
   /**
-   * Keeps of the weight and the bias what belongs to this rank. No adapter may be there yet.
+   * Keeps of the weight and the bias what belongs to this rank, or changes nothing if it fails. No
+   * adapter may be there yet.
    *
    * @param twin a layer that shares this one's weight and was split alike before, so that they
    *     share the part too; or null
@@ -131,13 +132,15 @@ public abstract class Adaptable extends Layer {
     if (ofWeight != null) {
       try (var _ = new PointerScope();
           var _ = new NoGradGuard()) {
-        replaceWeight(twin == null ? laidOut(ofWeight.of(weight())) : twin.weight());
+        Tensor partOfWeight = twin == null ? laidOut(ofWeight.of(weight())) : twin.weight();
         Tensor bias = bias();
         Shard ofBias = by.bias();
-        if (bias != null && ofBias != null) {
-          replaceBias(ofBias.of(bias));
+        Tensor partOfBias = bias == null || ofBias == null ? null : ofBias.of(bias);
+        replaceWeight(partOfWeight); // refuses before it changes anything, and the bias never does
+        if (partOfBias != null) {
+          replaceBias(partOfBias);
         }
-      } catch (RuntimeException e) {
+      } catch (RuntimeException | Error e) {
         partition = null;
         throw e;
       }

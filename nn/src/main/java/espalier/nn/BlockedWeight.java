@@ -1,7 +1,6 @@
 package espalier.nn;
 
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -66,14 +65,19 @@ abstract class BlockedWeight implements QuantisedWeight {
     Tensor rows =
         torch.empty(
             new long[] {length, in},
-            new TensorOptions(type.intern()).device(new DeviceOptional(device())),
+            new TensorOptions(type.intern()).device(new DeviceOptional(stored().device())),
             new MemoryFormatOptional());
     decode(from, rows);
     return rows;
   }
 
-  /** Where the codes are. */
-  abstract Device device();
+  /** The codes. */
+  abstract Tensor stored();
+
+  @Override
+  public final Object identity() {
+    return stored().data_ptr().address();
+  }
 
   @Override
   public final void decode(long from, Tensor to) {

@@ -138,6 +138,20 @@ public final class Embedding extends Adaptable {
         : partition.lookup(ids, table, options.paddingIndex(), this::rows);
   }
 
+  /**
+   * {@inheritDoc}
+   *
+   * <p>With {@code max_norm} the base's rows and those of a branch are each limited by themselves,
+   * while of a merged table the sum would be.
+   */
+  @Override
+  public @Nullable String mergeRefusal(Adapter adapter) {
+    return options.maxNorm() == null
+        ? null
+        : "this embedding scales rows down to max_norm %s when it looks them up, which would act on the merged row as a whole; keep the adapter unmerged"
+            .formatted(options.maxNorm());
+  }
+
   private Tensor rows(Tensor ids, Tensor table, long padding) {
     return embedding(table, ids, padding, options.scaleGradByFreq(), options.sparse());
   }

@@ -1,6 +1,5 @@
 package espalier.nn;
 
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -78,8 +77,8 @@ public final class Float8Weight extends BlockedWeight {
   }
 
   @Override
-  Device device() {
-    return values.device();
+  Tensor stored() {
+    return values;
   }
 
   @Override

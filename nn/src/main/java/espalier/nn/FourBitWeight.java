@@ -3,7 +3,6 @@ package espalier.nn;
 import static org.bytedeco.pytorch.global.torch.empty;
 
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.DeviceOptional;
 import org.bytedeco.pytorch.MemoryFormatOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -91,8 +90,8 @@ public final class FourBitWeight extends BlockedWeight {
   }
 
   @Override
-  Device device() {
-    return packed.device();
+  Tensor stored() {
+    return packed;
   }
 
   /** The codes, two a byte, the first one in the high four bits. */

@@ -1,7 +1,6 @@
 package espalier.nn;
 
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -117,8 +116,8 @@ public final class Int4Weight extends BlockedWeight {
   }
 
   @Override
-  Device device() {
-    return packed.device();
+  Tensor stored() {
+    return packed;
   }
 
   @Override

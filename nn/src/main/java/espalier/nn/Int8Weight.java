@@ -1,7 +1,6 @@
 package espalier.nn;
 
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
@@ -42,8 +41,8 @@ public final class Int8Weight extends BlockedWeight {
   }
 
   @Override
-  Device device() {
-    return codes.device();
+  Tensor stored() {
+    return codes;
   }
 
   /** The codes, [out, in] int8. */

@@ -22,6 +22,9 @@ public interface QuantisedWeight extends AutoCloseable {
   /** The dtype that products with this weight are computed in. */
   ScalarType dtype();
 
+  /** What the codes are known by: equal for weights that share them. */
+  Object identity();
+
   /** Bytes that codes and scales take. */
   long bytes();
 

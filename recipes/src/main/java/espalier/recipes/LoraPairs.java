@@ -1,6 +1,7 @@
 package espalier.recipes;
 
 import espalier.adapters.Adapters;
+import espalier.adapters.lora.KasaLinear;
 import espalier.adapters.lora.LoraConvolution;
 import espalier.adapters.lora.LoraExperts;
 import espalier.adapters.lora.LoraLinear;
@@ -11,6 +12,7 @@ import espalier.training.LoraPair;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Objects;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -48,6 +50,9 @@ public final class LoraPairs {
     }
     return switch (adapter) {
       case QaloraLinear lora -> rows(a, b, lora.scaling()); // A is narrow, it has no blocks
+      case KasaLinear kasa ->
+          LoraPair.of(a, b, kasa.scaling())
+              .with(Objects.requireNonNull(kasa.parameters().get("lora_diag")));
       case LoraLinear lora -> matrices(a, b, lora.scaling(), lora.layer());
       case LoraConvolution lora -> rows(a, b, lora.scaling());
       case LoraExperts lora when lora.layer().weight().dim() == 3 ->

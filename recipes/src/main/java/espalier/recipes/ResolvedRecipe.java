@@ -1,5 +1,6 @@
 package espalier.recipes;
 
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Locale;
 import tools.jackson.databind.JsonNode;
@@ -115,7 +116,7 @@ final class ResolvedRecipe {
 
   private static String difference(String path, JsonNode was, JsonNode is) {
     if (was.isObject() && is.isObject()) {
-      var names = new java.util.LinkedHashSet<>(was.propertyNames());
+      var names = new LinkedHashSet<>(was.propertyNames());
       names.addAll(is.propertyNames());
       for (String name : names) {
         JsonNode a = was.path(name);

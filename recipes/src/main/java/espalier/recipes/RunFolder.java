@@ -18,7 +18,6 @@ import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -97,7 +96,7 @@ final class RunFolder {
         if (Files.exists(place)) {
           delete(aside);
         } else {
-          move(aside, place);
+          AtomicFiles.move(aside, place);
         }
       }
     } catch (IOException e) {
@@ -110,9 +109,9 @@ final class RunFolder {
     Path aside = place.resolveSibling("." + place.getFileName() + ASIDE);
     if (Files.exists(place)) {
       delete(aside);
-      move(place, aside);
+      AtomicFiles.move(place, aside);
     }
-    move(part, place);
+    AtomicFiles.move(part, place);
     delete(aside);
   }
 
@@ -216,7 +215,8 @@ final class RunFolder {
         var _ = Scope.open();
         var _ = new NoGradGuard()) {
       Map<String, Tensor> present = adapters.parameters();
-      tensors(saved)
+      saved
+          .tensors()
           .forEach((key, tensor) -> Objects.requireNonNull(present.get(key), key).copy_(tensor));
     }
   }
@@ -228,14 +228,6 @@ final class RunFolder {
     json.put("evaluations_without_gain", state.withoutGain());
     json.put("examples", examples);
     return json;
-  }
-
-  private static void move(Path from, Path to) {
-    try {
-      Files.move(from, to, StandardCopyOption.ATOMIC_MOVE);
-    } catch (IOException e) {
-      throw new CheckpointException("%s can not be renamed to %s".formatted(from, to), e);
-    }
   }
 
   /** Deletes all but the newest checkpoints; 0 keeps all. */
@@ -250,7 +242,7 @@ final class RunFolder {
       // Renamed first: a half deleted checkpoint must not be taken for a whole one.
       Path dying = oldest.resolveSibling("." + oldest.getFileName() + DYING);
       delete(dying);
-      move(oldest, dying);
+      AtomicFiles.move(oldest, dying);
       delete(dying);
     }
   }
@@ -280,20 +272,16 @@ final class RunFolder {
       model
           .adapters()
           .setState(
-              adapter, tensors(saved), LoadOptions.defaults().withTrainable(true).withStrict(true));
+              adapter,
+              saved.tensors(),
+              LoadOptions.defaults().withTrainable(true).withStrict(true));
       restoreUnlikeFile(model.adapters(), checkpoint);
-      optimizer.restore(OptimizerParts.parts(tensors(remembered), model.adapters().shards()));
+      optimizer.restore(OptimizerParts.parts(remembered.tensors(), model.adapters().shards()));
     }
     return new TrainingState(
         json.path("step").asInt(),
         Double.parseDouble(json.path("best_loss").asString()),
         json.path("evaluations_without_gain").asInt());
-  }
-
-  private static Map<String, Tensor> tensors(TensorFile file) {
-    var all = new LinkedHashMap<String, Tensor>();
-    file.entries().keySet().forEach(key -> all.put(key, file.tensor(key)));
-    return all;
   }
 
   private static ObjectNode state(Path checkpoint) {
@@ -331,7 +319,9 @@ final class RunFolder {
       model
           .adapters()
           .setState(
-              adapter, tensors(saved), LoadOptions.defaults().withTrainable(true).withStrict(true));
+              adapter,
+              saved.tensors(),
+              LoadOptions.defaults().withTrainable(true).withStrict(true));
     }
   }
 

@@ -14,6 +14,7 @@ import espalier.training.EpochOrder;
 import espalier.training.EvalMetrics;
 import espalier.training.Optimizer;
 import espalier.training.ParameterGroup;
+import espalier.training.RunHistory;
 import espalier.training.RunListener;
 import espalier.training.RunLog;
 import espalier.training.Sample;
@@ -22,6 +23,7 @@ import espalier.training.TrainingConfig;
 import espalier.training.TrainingLoop;
 import espalier.training.TrainingState;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.function.Consumer;
@@ -41,6 +43,8 @@ public final class TrainingRun implements AutoCloseable {
 
   /** The name of the adapter that a recipe trains. */
   public static final String ADAPTER = "default";
+
+  private static final String METRICS = "metrics.jsonl";
 
   private final Recipe recipe;
   private final PretrainedModel model;
@@ -165,6 +169,11 @@ public final class TrainingRun implements AutoCloseable {
         new BatchPlan(
             train.examples(), order, settings.batchSize(), settings.gradientAccumulation());
     int steps = settings.steps() > 0 ? settings.steps() : plan.steps(settings.epochs());
+    if (settings.steps() > 0 && settings.epochs() != TrainingSection.EPOCHS) {
+      listener.message(
+          "training.steps is %d and goes before training.epochs, so the %s epochs do not count; leave one of the two out"
+              .formatted(settings.steps(), settings.epochs()));
+    }
     if (settings.warmup() >= 1 && settings.warmup() >= steps) {
       listener.message(
           "training.warmup is %.0f steps but the run has %d, so the learning rate reaches %s at its end or never; lower warmup"
@@ -204,7 +213,7 @@ public final class TrainingRun implements AutoCloseable {
     if (!RecipeRanks.leads(ranks)) {
       return loop(plan, config, optimizer, listener, examples).run(start);
     }
-    Path metrics = folder.file("metrics.jsonl");
+    Path metrics = folder.file(METRICS);
     boolean fresh = start.step() == 0;
     try (RunLog log = fresh ? RunLog.create(metrics) : RunLog.resume(metrics, start.step());
         TensorBoardWriter board =
@@ -299,6 +308,22 @@ public final class TrainingRun implements AutoCloseable {
     } catch (IOException e) {
       throw new CheckpointException(
           "the run's page in %s can not be written: %s".formatted(folder.path(), e), e);
+    }
+  }
+
+  /**
+   * What the run has done since it began, also before it was resumed; empty before it is trained.
+   *
+   * @throws CheckpointException if its log can not be read
+   */
+  public RunHistory history() {
+    Path metrics = folder.file(METRICS);
+    try {
+      return Files.exists(metrics)
+          ? RunHistory.read(metrics)
+          : new RunHistory(List.of(), List.of());
+    } catch (IOException e) {
+      throw new CheckpointException("%s can not be read: %s".formatted(metrics, e), e);
     }
   }
 

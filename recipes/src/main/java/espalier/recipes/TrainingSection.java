@@ -51,6 +51,9 @@ public record TrainingSection(
     @Doc("Processes that compute the model together, each with a part of its large layers")
         int tensorParallel) {
 
+  /** Passes over the data where a recipe says neither how many nor how many steps. */
+  static final double EPOCHS = 1;
+
   /** Checks what the schema can not. */
   public TrainingSection {
     if (batchSize < 1 || gradientAccumulation < 1) {
@@ -87,7 +90,7 @@ public record TrainingSection(
     }
     Section stopping = in.section("early_stopping");
     return new TrainingSection(
-        in.number("epochs", 1),
+        in.number("epochs", EPOCHS),
         in.integer("steps", 0),
         in.integer("batch_size", 8),
         in.integer("gradient_accumulation", 1),

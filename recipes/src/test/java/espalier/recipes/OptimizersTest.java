@@ -100,6 +100,23 @@ class OptimizersTest {
   }
 
   @Test
+  void what_kasa_has_between_its_factors_is_part_of_the_pair() {
+    String config =
+        "{peft_type: LORA, r: 4, target_modules: [q_proj], kasa_config: {beta: 0.1, gamma: 0.1}}";
+    try (PretrainedModel model = with("llama", config)) {
+      var parameters = model.adapters().parameters();
+
+      Map<String, LoraPair> pairs = LoraPairs.of(model.adapters());
+
+      assertThat(pairs).isNotEmpty();
+      pairs.forEach(
+          (key, pair) ->
+              assertThat(Objects.requireNonNull(pair.between()))
+                  .isSameAs(parameters.get(key.replace("lora_B.weight", "lora_diag"))));
+    }
+  }
+
+  @Test
   void lora_fa_trains_all_but_a() {
     String config =
         "{peft_type: LORA, r: 4, target_modules: [q_proj, embed_tokens], use_dora: true}";

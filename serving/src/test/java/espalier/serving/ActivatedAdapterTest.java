@@ -197,6 +197,26 @@ class ActivatedAdapterTest {
   }
 
   @Test
+  void what_was_written_under_a_merged_adapter_is_not_the_bases() {
+    adapters.allowMixedMethods();
+    adapters.add(
+        "whole",
+        LoraConfig.builder().init(new LoraInit.Unset()).targets(Targets.named("q_proj")).build(),
+        AttachOptions.seeded(3));
+    try (KvCache cache = model.newCache(16)) {
+      Tensor _ = base(cache, PREFIX);
+      adapters.merge(List.of("whole"), false);
+      cache.force(true);
+      Tensor _ = next(cache, 4, 9); // which do not call the judge
+
+      assertThat(cache.writers(0, PREFIX.length)).containsExactly("whole");
+      cache.truncateToBase();
+
+      assertThat(cache.length()).isEqualTo(PREFIX.length);
+    }
+  }
+
+  @Test
   void an_adapter_goes_on_where_the_base_has_stopped() {
     try (KvCache cache = model.newCache(4)) {
       Tensor _ = base(cache, PREFIX);

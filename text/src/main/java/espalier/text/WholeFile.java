@@ -71,9 +71,8 @@ public final class WholeFile {
         // Without it a power cut could leave the new name on an empty file.
         channel.force(true);
       }
-      Files.move(part, target, ATOMIC_MOVE, REPLACE_EXISTING);
+      move(part, target);
       renamed = true;
-      forceFolder(target);
     } finally {
       if (!renamed) {
         deleteQuietly(part);
@@ -81,9 +80,16 @@ public final class WholeFile {
     }
   }
 
-  /** Makes the rename itself outlive a power cut, where the system lets a folder be opened. */
-  private static void forceFolder(Path target) {
-    try (var folder = FileChannel.open(target.resolveSibling("."), READ)) {
+  /**
+   * Renames a file or a folder in one step, which outlives a power cut where the system lets a
+   * folder be opened. A file takes the place of one that is there.
+   *
+   * @throws IOException if it can not be renamed, such as to another file system; nothing is
+   *     changed then
+   */
+  public static void move(Path from, Path to) throws IOException {
+    Files.move(from, to, ATOMIC_MOVE, REPLACE_EXISTING);
+    try (var folder = FileChannel.open(to.toAbsolutePath().resolveSibling("."), READ)) {
       folder.force(true);
     } catch (IOException _) {
       // Windows has no such call; the file itself is on disk either way.

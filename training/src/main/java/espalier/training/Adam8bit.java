@@ -48,19 +48,17 @@ public final class Adam8bit extends SlottedOptimizer {
         groups,
         new SlotState(
             ParameterGroup.all(groups),
-            Map.of(
-                M,
-                SlotState.LIKE_PARAMETER,
-                V,
-                SlotState.LIKE_PARAMETER,
-                M + CODES,
-                Adam8bit::codes,
-                V + CODES,
-                Adam8bit::codes,
-                M + LARGEST,
-                Adam8bit::blocks,
-                V + LARGEST,
-                Adam8bit::blocks),
+            List.of(
+                Map.of(M, SlotState.LIKE_PARAMETER, V, SlotState.LIKE_PARAMETER),
+                Map.of(
+                    M + CODES,
+                    p -> new long[] {blocks(p), DynamicCodes.BLOCK},
+                    V + CODES,
+                    p -> new long[] {blocks(p), DynamicCodes.BLOCK},
+                    M + LARGEST,
+                    p -> new long[] {blocks(p)},
+                    V + LARGEST,
+                    p -> new long[] {blocks(p)})),
             paged));
     this.adam = new AdamUpdate(rates, decay);
     this.exact = exact;
@@ -69,10 +67,6 @@ public final class Adam8bit extends SlottedOptimizer {
 
   private static long blocks(Tensor p) {
     return DynamicCodes.blocks(p.numel());
-  }
-
-  private static long codes(Tensor p) {
-    return blocks(p) * DynamicCodes.BLOCK;
   }
 
   @Override

@@ -1,5 +1,8 @@
 package espalier.training;
 
+import org.bytedeco.pytorch.Scalar;
+import org.bytedeco.pytorch.Tensor;
+
 /**
  * How fast Adam forgets, and what keeps it from dividing by zero.
  *
@@ -23,5 +26,11 @@ public record AdamRates(double beta1, double beta2, double epsilon) {
       throw new IllegalArgumentException(
           "eps is %s but must be finite and not negative; 1e-8 is usual".formatted(epsilon));
     }
+  }
+
+  /** Takes a gradient into both moments, in place. */
+  void take(Tensor g, Tensor m, Tensor v) {
+    m.lerp_(g, new Scalar(1 - beta1));
+    v.mul_(new Scalar(beta2)).addcmul_(g, g, new Scalar(1 - beta2));
   }
 }

@@ -22,8 +22,7 @@ record AdamUpdate(AdamRates rates, Decay decay) {
         case IN_GRADIENT -> g = g.add(p, new Scalar(weightDecay));
       }
     }
-    m.lerp_(g, new Scalar(1 - rates.beta1()));
-    v.mul_(new Scalar(rates.beta2())).addcmul_(g, g, new Scalar(1 - rates.beta2()));
+    rates.take(g, m, v);
     double correction1 = 1 - Math.pow(rates.beta1(), (double) t);
     double correction2 = 1 - Math.pow(rates.beta2(), (double) t);
     Tensor denominator =

@@ -18,15 +18,24 @@ record CsvHeader(char delimiter, Set<String> columns) {
   private static final int LONGEST_LINE = 64 << 20; // bytes; DuckDB's own limit is 2 MB
 
   /**
-   * The query for the first line: a file with one column, split at a character that no text has.
+   * The query for the lines of a file: one column of the given name, split at a character that no
+   * text has.
    */
-  static final String FIRST_LINE =
+  private static final String LINES =
       """
-      select line from read_csv(?, columns = {'line': 'VARCHAR'}, auto_detect = false,
+      select %%1$s from read_csv(?, columns = {'%%1$s': 'VARCHAR'}, auto_detect = false,
         header = false, delim = chr(1), quote = '', escape = '', max_line_size = %d,
-        hive_partitioning = false) limit 1
+        hive_partitioning = false)
       """
           .formatted(LONGEST_LINE);
+
+  /** The query for the first line. */
+  static final String FIRST_LINE = lines("line") + " limit 1";
+
+  /** The query for the lines, as a table of one column of this name. */
+  static String lines(String column) {
+    return LINES.formatted(column);
+  }
 
   static CsvHeader of(Path file, FileType type, String line) {
     char delimiter = type == FileType.TSV ? '\t' : delimiter(line);

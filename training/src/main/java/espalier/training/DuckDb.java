@@ -1,6 +1,7 @@
 package espalier.training;
 
 import java.io.IOException;
+import java.io.InputStream;
 import java.nio.file.Path;
 import java.sql.Connection;
 import java.sql.DriverManager;
@@ -9,6 +10,7 @@ import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Optional;
@@ -22,6 +24,10 @@ import java.util.stream.Collectors;
  */
 final class DuckDb implements AutoCloseable {
 
+  /** JSON Lines as a table of lines: DuckDB takes a byte order mark away from CSV only. */
+  private static final String MARKED_LINES =
+      "(%s) where trim(json) <> ''".formatted(CsvHeader.lines("json"));
+
   /** Takes the rows of a file. */
   interface RowTaker {
 
@@ -33,6 +39,8 @@ final class DuckDb implements AutoCloseable {
      */
     void take(long number, String json);
   }
+
+  private static final byte[] BYTE_ORDER_MARK = {(byte) 0xEF, (byte) 0xBB, (byte) 0xBF};
 
   private final Connection connection;
 
@@ -98,7 +106,8 @@ final class DuckDb implements AutoCloseable {
     FileType type = FileType.of(file);
     try {
       switch (type) {
-        case JSON_LINES -> query("json", "read_ndjson_objects(?)", file, rows);
+        case JSON_LINES ->
+            query("json", marked(file) ? MARKED_LINES : "read_ndjson_objects(?)", file, rows);
         case JSON -> query("json", "read_json_objects(?, format = 'auto')", file, rows);
         case CSV, TSV -> {
           Optional<String> header = firstLine(file);
@@ -140,6 +149,15 @@ final class DuckDb implements AutoCloseable {
           rows.take(number, result.getString(1));
         }
       }
+    }
+  }
+
+  /** Whether a file begins with a byte order mark; of .zst nobody knows. */
+  private static boolean marked(Path file) {
+    try (InputStream in = MalformedJson.open(file)) {
+      return Arrays.equals(in.readNBytes(BYTE_ORDER_MARK.length), BYTE_ORDER_MARK);
+    } catch (IOException _) {
+      return false; // the reader says what is wrong with it
     }
   }
 

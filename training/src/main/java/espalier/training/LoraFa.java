@@ -90,7 +90,7 @@ public final class LoraFa implements Optimizer {
   }
 
   private static Tensor projected(Tensor g, LoraPair pair) {
-    Tensor a = pair.blocksOfA(pair.a()); // [blocks, r, in]
+    Tensor a = pair.rightOfB(); // [blocks, r, in]
     Tensor inverse = Ridge.inverse(a.matmul(a.transpose(1, 2)), RIDGE);
     Tensor whole = pair.blocksOfB(g).matmul(inverse);
     whole.mul_(new Scalar(1 / (pair.scaling() * pair.scaling())));
@@ -101,8 +101,7 @@ public final class LoraFa implements Optimizer {
     double t = slots.step(key);
     Tensor m = slots.get(key, "exp_avg", () -> zeros_like(p));
     Tensor v = slots.get(key, "exp_avg_sq", () -> zeros_like(p));
-    m.lerp_(g, new Scalar(1 - rates.beta1()));
-    v.mul_(new Scalar(rates.beta2())).addcmul_(g, g, new Scalar(1 - rates.beta2()));
+    rates.take(g, m, v);
     double correction =
         biasCorrection
             ? Math.sqrt(1 - Math.pow(rates.beta2(), t)) / (1 - Math.pow(rates.beta1(), t))

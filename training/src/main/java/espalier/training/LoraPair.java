@@ -2,6 +2,7 @@ package espalier.training;
 
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The factors of one low-rank branch s·B·A, and how they fall into branches of their own that share
@@ -12,8 +13,10 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @param scaling s, not 0
  * @param blocks how many branches; 1 for plain LoRA
  * @param split how the columns of B belong to them; of A each has its share of the rows
+ * @param between d [r], where the branch is s·B·diag(d)·A; null where nothing stands between them
  */
-public record LoraPair(Tensor a, Tensor b, double scaling, int blocks, Split split) {
+public record LoraPair(
+    Tensor a, Tensor b, double scaling, int blocks, Split split, @Nullable Tensor between) {
 
   /** How B falls into blocks. */
   public enum Split {
@@ -40,6 +43,11 @@ public record LoraPair(Tensor a, Tensor b, double scaling, int blocks, Split spl
           "B has %d rows of %d and A has %d rows, which is no pair of %d blocks"
               .formatted(b.size(0), columns, a.size(0), blocks));
     }
+    if (between != null && (blocks != 1 || between.numel() != a.size(0))) {
+      throw new IllegalArgumentException(
+          "what stands between A of %d rows and B has %d numbers and %d blocks, but it needs one number a row and one block"
+              .formatted(a.size(0), between.numel(), blocks));
+    }
     if (scaling == 0 || !Double.isFinite(scaling)) {
       throw new IllegalArgumentException(
           "the factor on B·A is %s, so B has no effect to learn from; set lora_alpha above 0"
@@ -47,9 +55,31 @@ public record LoraPair(Tensor a, Tensor b, double scaling, int blocks, Split spl
     }
   }
 
+  /** A pair with nothing between its factors. */
+  public LoraPair(Tensor a, Tensor b, double scaling, int blocks, Split split) {
+    this(a, b, scaling, blocks, split, null);
+  }
+
   /** A pair of plain LoRA. */
   public static LoraPair of(Tensor a, Tensor b, double scaling) {
     return new LoraPair(a, b, scaling, 1, Split.COLUMNS);
+  }
+
+  /** The same pair with a diagonal d [r] between its factors, as KaSA has one. */
+  public LoraPair with(Tensor diagonal) {
+    return new LoraPair(a, b, scaling, blocks, split, diagonal);
+  }
+
+  /** What B is multiplied with, as {@link #blocksOfA} has it: A, or diag(d)·A. */
+  Tensor rightOfB() {
+    Tensor parts = blocksOfA(a);
+    return between == null ? parts : parts.mul(wide(between).view(1, -1, 1));
+  }
+
+  /** What A is multiplied with, as {@link #blocksOfB} has it: B, or B·diag(d). */
+  Tensor leftOfA() {
+    Tensor parts = blocksOfB(b);
+    return between == null ? parts : parts.mul(wide(between).view(1, 1, -1));
   }
 
   /** A, or a tensor of its shape, as [blocks, r / blocks, n], float32 or wider. */

@@ -1,9 +1,11 @@
 package espalier.training;
 
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.regex.Pattern;
 import org.bytedeco.pytorch.Tensor;
 
@@ -12,7 +14,7 @@ import org.bytedeco.pytorch.Tensor;
  * They go to any optimizer that takes groups.
  *
  * <p>A group is told by the parameter's key in the adapter's file. Vectors, such as trained biases
- * and magnitudes, learn at the rate of B.
+ * and magnitudes, learn at the rate of B; but all that LoRA trains on an embedding is of one group.
  *
  * @param learningRate of A and of all that has no other group, above or equal 0
  * @param ratio of the learning rate of B to it, above or equal 0; below 1 B learns slower
@@ -28,6 +30,8 @@ public record LoraPlus(
 
   /** The rate of embeddings where none is asked for. */
   public static final double EMBEDDING_RATE = 1e-6;
+
+  private static final String LORA = "lora_";
 
   // A whole segment of the path that ends like norm, input_layernorm, ln_1 or LayerNorm.
   private static final Pattern NORMALISATION =
@@ -58,12 +62,13 @@ public record LoraPlus(
    * @param parameters trained tensors by their key in the adapter's file
    */
   public List<ParameterGroup> groups(Map<String, Tensor> parameters) {
+    Set<String> embeddings = embeddings(parameters.keySet());
     var groups = new ArrayList<ParameterGroup>();
     for (Kind kind : Kind.values()) {
       var members = new LinkedHashMap<String, Tensor>();
       parameters.forEach(
           (key, p) -> {
-            if (Kind.of(key, p) == kind) {
+            if (Kind.of(key, p, embeddings) == kind) {
               members.put(key, p);
             }
           });
@@ -72,6 +77,18 @@ public record LoraPlus(
       }
     }
     return List.copyOf(groups);
+  }
+
+  /** What the keys of LoRA on embeddings begin with, up to the name of the tensor. */
+  private static Set<String> embeddings(Set<String> keys) {
+    var prefixes = new HashSet<String>();
+    for (String key : keys) {
+      int at = key.indexOf(LORA + "embedding_");
+      if (at >= 0) {
+        prefixes.add(key.substring(0, at) + LORA);
+      }
+    }
+    return prefixes;
   }
 
   private double rate(Kind kind) {
@@ -98,8 +115,9 @@ public record LoraPlus(
       this.label = label;
     }
 
-    static Kind of(String key, Tensor p) {
-      if (key.contains("lora_embedding")) {
+    static Kind of(String key, Tensor p, Set<String> embeddings) {
+      int lora = key.indexOf(LORA);
+      if (lora >= 0 && embeddings.contains(key.substring(0, lora + LORA.length()))) {
         return EMBEDDING;
       }
       if (!key.contains("lora_B") && p.dim() != 1) {

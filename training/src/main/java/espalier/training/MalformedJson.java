@@ -81,7 +81,7 @@ final class MalformedJson {
   }
 
   /** The text of the file; .zst cannot be opened here and gives no line. */
-  private static InputStream open(Path file) throws IOException {
+  static InputStream open(Path file) throws IOException {
     InputStream in = new BufferedInputStream(Files.newInputStream(file));
     return file.toString().endsWith(".gz") ? new GZIPInputStream(in) : in;
   }

@@ -75,12 +75,12 @@ public final class Riemannian implements Optimizer {
       Tensor ofA = pair.a().grad();
       Tensor ofB = pair.b().grad();
       if (ofA.defined()) {
-        Tensor b = pair.blocksOfB(pair.b()); // [blocks, out, r]
+        Tensor b = pair.leftOfA(); // [blocks, out, r]
         Tensor inverse = Ridge.inverse(b.transpose(1, 2).matmul(b), reg);
         ofA.copy_(inverse.matmul(pair.blocksOfA(ofA)).reshape(ofA.sizes()));
       }
       if (ofB.defined()) {
-        Tensor a = pair.blocksOfA(pair.a()); // [blocks, r, in]
+        Tensor a = pair.rightOfB(); // [blocks, r, in]
         Tensor inverse = Ridge.inverse(a.matmul(a.transpose(1, 2)), reg);
         ofB.copy_(pair.shapedAsB(pair.blocksOfB(ofB).matmul(inverse)));
       }

@@ -3,11 +3,16 @@ package espalier.training;
 import static org.bytedeco.pytorch.global.torch.tensor;
 
 import espalier.nn.Scope;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.function.Function;
 import java.util.function.Supplier;
-import java.util.function.ToLongFunction;
+import java.util.stream.Collectors;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Device;
 import org.bytedeco.pytorch.Tensor;
@@ -19,13 +24,13 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 final class SlotState implements AutoCloseable {
 
-  /** The entries of a slot that has the size of its parameter. */
-  static final ToLongFunction<Tensor> LIKE_PARAMETER = Tensor::numel;
+  /** The shape of a slot that has that of its parameter. */
+  static final Function<Tensor, long[]> LIKE_PARAMETER = Tensor::shape;
 
   private static final String STEP = "step";
 
   private final Map<String, Tensor> parameters;
-  private final Map<String, ToLongFunction<Tensor>> kinds;
+  private final List<Map<String, Function<Tensor, long[]>>> forms;
   private final boolean onHost;
   private final Map<String, Tensor> slots = new LinkedHashMap<>();
   private final Map<String, Long> steps = new LinkedHashMap<>();
@@ -34,22 +39,25 @@ final class SlotState implements AutoCloseable {
    * A state without slots.
    *
    * @param parameters by name
-   * @param kinds the slots that there may be: the entries of each, by its parameter
+   * @param form the slots of a parameter: the shape of each, by its parameter
    */
-  SlotState(Map<String, Tensor> parameters, Map<String, ToLongFunction<Tensor>> kinds) {
-    this(parameters, kinds, false);
+  SlotState(Map<String, Tensor> parameters, Map<String, Function<Tensor, long[]>> form) {
+    this(parameters, List.of(form), false);
   }
 
   /**
    * A state without slots.
    *
+   * @param forms the slots of a parameter in each form that its state may have
    * @param onHost whether a restored state is put into the host's memory, and not on the device of
    *     its parameter
    */
   SlotState(
-      Map<String, Tensor> parameters, Map<String, ToLongFunction<Tensor>> kinds, boolean onHost) {
+      Map<String, Tensor> parameters,
+      List<Map<String, Function<Tensor, long[]>>> forms,
+      boolean onHost) {
     this.parameters = parameters;
-    this.kinds = kinds;
+    this.forms = forms;
     this.onHost = onHost;
   }
 
@@ -72,13 +80,16 @@ final class SlotState implements AutoCloseable {
   /** Puts a state back; nothing changes if it does not fit. */
   void restore(Map<String, Tensor> state) {
     state.forEach(this::requireFit);
+    state.keySet().stream()
+        .map(SlotState::parameter)
+        .distinct()
+        .forEach(parameter -> requireWhole(parameter, state.keySet()));
     close();
     try (var _ = new PointerScope()) {
       state.forEach(
           (key, value) -> {
-            int cut = key.lastIndexOf('/');
-            String name = key.substring(0, cut);
-            if (key.substring(cut + 1).equals(STEP)) {
+            String name = parameter(key);
+            if (slot(key).equals(STEP)) {
               steps.put(name, value.to(ScalarType.Long).item_long());
             } else {
               Tensor parameter = Objects.requireNonNull(parameters.get(name), name);
@@ -90,20 +101,50 @@ final class SlotState implements AutoCloseable {
   }
 
   private void requireFit(String key, Tensor value) {
-    int cut = key.lastIndexOf('/');
-    Tensor parameter = cut < 0 ? null : parameters.get(key.substring(0, cut));
+    Tensor parameter = parameters.get(parameter(key));
     if (parameter == null) {
       throw new IllegalArgumentException(
           "the optimizer state holds %s but no parameter of that name is trained; resume with the recipe that the run began with"
               .formatted(key));
     }
-    String slot = key.substring(cut + 1);
-    ToLongFunction<Tensor> kind = slot.equals(STEP) ? _ -> 1 : kinds.get(slot);
-    if (kind == null || kind.applyAsLong(parameter) != value.numel()) {
+    String slot = slot(key);
+    boolean fits =
+        slot.equals(STEP)
+            ? value.numel() == 1
+            : forms.stream()
+                .map(form -> form.get(slot))
+                .anyMatch(
+                    shape -> shape != null && Arrays.equals(shape.apply(parameter), value.shape()));
+    if (!fits) {
       throw new IllegalArgumentException(
-          "the optimizer state holds %s with %d entries, which this optimizer does not keep for a parameter of %d; resume with the optimizer that the run began with"
-              .formatted(key, value.numel(), parameter.numel()));
+          "the optimizer state holds %s of shape %s, which this optimizer does not keep for a parameter of shape %s; resume with the optimizer that the run began with"
+              .formatted(key, Arrays.toString(value.shape()), Arrays.toString(parameter.shape())));
     }
+  }
+
+  private void requireWhole(String parameter, Set<String> keys) {
+    var present = new TreeSet<String>();
+    keys.stream()
+        .filter(key -> parameter(key).equals(parameter) && !slot(key).equals(STEP))
+        .forEach(key -> present.add(slot(key)));
+    if (forms.stream().noneMatch(form -> form.keySet().equals(present))) {
+      throw new IllegalArgumentException(
+          "the optimizer state of %s holds %s, but %s belong together and would begin anew in part; resume from another checkpoint"
+              .formatted(
+                  parameter,
+                  present,
+                  forms.stream()
+                      .map(form -> String.valueOf(new TreeSet<>(form.keySet())))
+                      .collect(Collectors.joining(" or "))));
+    }
+  }
+
+  private static String parameter(String key) {
+    return key.substring(0, Math.max(0, key.lastIndexOf('/')));
+  }
+
+  private static String slot(String key) {
+    return key.substring(key.lastIndexOf('/') + 1);
   }
 
   @Override

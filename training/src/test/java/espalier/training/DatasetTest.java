@@ -1,12 +1,14 @@
 package espalier.training;
 
 import static java.nio.charset.StandardCharsets.ISO_8859_1;
+import static java.nio.charset.StandardCharsets.UTF_8;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.tuple;
 
 import espalier.text.Message;
 import java.io.IOException;
+import java.io.OutputStream;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.DriverManager;
@@ -19,6 +21,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 final class DatasetTest {
 
@@ -52,6 +55,31 @@ final class DatasetTest {
       statement.execute(
           "copy (%s) to '%s' (format parquet)".formatted(select, folder.resolve(name)));
     }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"marked.jsonl", "marked.jsonl.gz"})
+  void lines_that_begin_with_a_byte_order_mark_are_read(String name) throws IOException {
+    String text = "\uFEFF{\"text\": \"elm, \\\"oak\\\"\"}\n\n{\"text\": \"null\"}\n";
+    try (OutputStream out = Files.newOutputStream(folder.resolve(name));
+        OutputStream packed = name.endsWith(".gz") ? new GZIPOutputStream(out) : out) {
+      packed.write(text.getBytes(UTF_8));
+    }
+
+    List<Row> rows = Dataset.read(folder.resolve(name), null);
+
+    assertThat(rows)
+        .extracting(row -> ((TextRow) row).text())
+        .containsExactly("elm, \"oak\"", "null");
+  }
+
+  @Test
+  void a_broken_line_of_a_file_with_a_byte_order_mark_is_named() {
+    assertRefused(
+        "marked.jsonl",
+        "\uFEFF{\"text\": \"elm\"}\n{\"text\"\n",
+        "marked.jsonl row 2 is not JSON that can be read: Unexpected end-of-input within/between"
+            + " Object entries");
   }
 
   @Test

@@ -25,6 +25,7 @@ class LoraPlusTest {
     all.put("layers.0.q_proj.base_layer.bias", randn(4));
     all.put("embed_tokens.lora_embedding_A", randn(2, 9));
     all.put("embed_tokens.lora_embedding_B", randn(4, 2));
+    all.put("embed_tokens.lora_magnitude_vector", randn(4));
     all.put("lm_head.weight", randn(9, 4)); // of modules_to_save
     all.put("layers.0.input_layernorm.weight", randn(4));
     all.put("score.scale", randn(4));
@@ -43,7 +44,10 @@ class LoraPlusTest {
             Map.entry("A", List.of("layers.0.q_proj.lora_A.weight", "lm_head.weight")),
             Map.entry(
                 "embedding",
-                List.of("embed_tokens.lora_embedding_A", "embed_tokens.lora_embedding_B")),
+                List.of(
+                    "embed_tokens.lora_embedding_A",
+                    "embed_tokens.lora_embedding_B",
+                    "embed_tokens.lora_magnitude_vector")),
             Map.entry(
                 "B",
                 List.of(

@@ -113,8 +113,38 @@ class OptimizerStateTest {
       assertThatThrownBy(() -> optimizer.restore(Map.of(B + "/sum", zeros(4800))))
           .hasMessageContaining("which this optimizer does not keep");
       assertThatThrownBy(() -> optimizer.restore(Map.of(B + "/exp_avg", zeros(3))))
-          .hasMessageContaining("with 3 entries");
+          .hasMessageContaining("of shape [3]");
       assertThat(optimizer.state().keySet()).isEqualTo(before.keySet());
+    }
+  }
+
+  @Test
+  void a_state_of_the_same_size_but_another_shape_is_refused() {
+    try (var optimizer = new AdamW(List.of(group(parameters())))) {
+      var turned = Map.of(B + "/exp_avg", zeros(16, 300), B + "/exp_avg_sq", zeros(16, 300));
+
+      assertThatThrownBy(() -> optimizer.restore(turned))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessageContaining("of shape [16, 300]")
+          .hasMessageContaining("a parameter of shape [300, 16]");
+    }
+  }
+
+  @Test
+  void a_state_without_one_of_the_moments_is_refused_and_changes_nothing() {
+    var all = parameters();
+    try (var optimizer = new AdamW(List.of(group(all)))) {
+      step(optimizer, all, 0);
+      var state = new LinkedHashMap<>(optimizer.state());
+      state.remove(B + "/exp_avg_sq");
+
+      assertThatThrownBy(() -> optimizer.restore(state))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage(
+              "the optimizer state of q.lora_B.weight holds [exp_avg], but [exp_avg, exp_avg_sq]"
+                  + " belong together and would begin anew in part; resume from another"
+                  + " checkpoint");
+      assertThat(optimizer.state()).containsKey(B + "/exp_avg_sq");
     }
   }
 

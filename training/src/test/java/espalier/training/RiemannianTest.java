@@ -80,6 +80,26 @@ class RiemannianTest {
   }
 
   @Test
+  void a_diagonal_between_the_factors_belongs_to_both_of_them() {
+    Tensor d = randn(3);
+    Tensor firstA = wide(a);
+    Tensor firstB = wide(b);
+    Tensor ofA = give(a);
+    Tensor ofB = give(b);
+
+    try (var optimizer = new Riemannian(sgd(), List.of(LoraPair.of(a, b, 2).with(d)), 0.01)) {
+      optimizer.step(1);
+    }
+
+    Tensor left = firstB.mul(wide(d)); // B·diag(d)
+    Tensor right = firstA.mul(wide(d).unsqueeze(1)); // diag(d)·A
+    Tensor stepA = damped(left.t().matmul(left), 0.01).matmul(ofA);
+    Tensor stepB = ofB.matmul(damped(right.matmul(right.t()), 0.01));
+    assertThat(near(a, firstA.sub(stepA, new Scalar(0.1)))).isTrue();
+    assertThat(near(b, firstB.sub(stepB, new Scalar(0.1)))).isTrue();
+  }
+
+  @Test
   void without_damping_the_step_of_the_product_does_not_depend_on_how_it_is_shared() {
     // B/c and c·A have the same product; gradients of the factors follow from that of the product.
     Tensor whole = randn(5, 6);

@@ -98,7 +98,8 @@ public final class IncrementalPca implements AutoCloseable {
                 centred
                     .sum(new long[] {0}, false, new ScalarTypeOptional(ScalarType.Double))
                     .square()
-                    .div(new Scalar((double) n)));
+                    .div(new Scalar((double) n)))
+            .clamp_min(new Scalar(0.0)); // rounding takes it below where all rows are alike
     Tensor newMean = batchMean;
     Tensor stack = centred;
     if (mean != null) {
@@ -118,8 +119,13 @@ public final class IncrementalPca implements AutoCloseable {
     Svd svd = decomposed(stack);
     Tensor kept = svd.vt().narrow(0, 0, count);
     Tensor values = svd.s().narrow(0, 0, count);
+    Tensor explained = wide(values).square();
+    Tensor all = spread.sum();
     Tensor ratio =
-        values.to(ScalarType.Double).square().div(spread.sum()).to(values.scalar_type().intern());
+        explained
+            .div(all)
+            .where(all.gt(new Scalar(0.0)), explained.new_zeros(explained.sizes())) // all alike
+            .to(values.scalar_type().intern());
     close();
     components = Scope.own(kept.mul(signs(kept)));
     singularValues = Scope.own(values.clone());

@@ -1,6 +1,7 @@
 package espalier.adapters.combine;
 
 import espalier.adapters.AdapterException;
+import espalier.adapters.AdapterFormat;
 import espalier.adapters.Modules;
 import java.util.Collection;
 import java.util.LinkedHashMap;
@@ -30,7 +31,7 @@ final class CarriedOver {
           .forEach(
               (key, tensor) -> {
                 SourceAdapter other = owners.putIfAbsent(key, source);
-                Tensor present = tensors.putIfAbsent(LoraTensors.PREFIX + key, tensor);
+                Tensor present = tensors.putIfAbsent(AdapterFormat.KEY_PREFIX + key, tensor);
                 if (other != null
                     && present != null
                     && !other.name().equals(source.name())

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 
 /**
@@ -19,9 +18,6 @@ import java.util.Map;
 public record CombinationReport(
     CombinationType type, int rank, Map<String, Double> errors, List<String> warnings) {
 
-  /** From here on the user is warned. */
-  private static final double LARGE = 0.1;
-
   /** Copies the collections. */
   public CombinationReport {
     errors = Collections.unmodifiableMap(new LinkedHashMap<>(errors));
@@ -32,22 +28,17 @@ public record CombinationReport(
   static CombinationReport of(
       CombinationType type, int rank, Map<String, Double> errors, List<String> warnings) {
     var all = new ArrayList<>(warnings);
-    long large = errors.values().stream().filter(error -> error > LARGE).count();
-    if (large > 0) {
-      all.add(
-          String.format(
-              Locale.ROOT,
-              "%s differs from the exact weighted sum by more than %.1f of it on %d of %d layers,"
-                  + " by %.3g at most; %s",
-              type.word(),
-              LARGE,
-              large,
-              errors.size(),
-              errors.values().stream().reduce(0.0, Math::max),
-              type == CombinationType.SVD
-                  ? "use a larger svd_rank, or cat"
-                  : "cat, or svd with rank enough, gives the sum"));
-    }
+    LargeErrors.among(errors.values())
+        .ifPresent(
+            large ->
+                all.add(
+                    "%s differs from the exact weighted sum by more than %s; %s"
+                        .formatted(
+                            type.word(),
+                            large.text("of it"),
+                            type == CombinationType.SVD
+                                ? "use a larger svd_rank, or cat"
+                                : "cat, or svd with rank enough, gives the sum")));
     return new CombinationReport(type, rank, errors, all);
   }
 

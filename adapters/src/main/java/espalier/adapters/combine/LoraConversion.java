@@ -1,6 +1,7 @@
 package espalier.adapters.combine;
 
 import espalier.adapters.AdapterConfig;
+import espalier.adapters.AdapterFormat;
 import espalier.adapters.Adapters;
 import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
@@ -18,7 +19,6 @@ import espalier.nn.Scope;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.TreeSet;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -37,9 +37,6 @@ import org.jspecify.annotations.Nullable;
  * }</pre>
  */
 public final class LoraConversion {
-
-  /** From here on the user is warned. */
-  private static final double LARGE = 0.1;
 
   private final Adapters adapters;
   private final String name;
@@ -111,7 +108,7 @@ public final class LoraConversion {
             (path, adapter) -> {
               if (!(adapter instanceof SavedModule)) {
                 tensors.putAll(Scope.results(() -> layer(path, adapter, layers)));
-                String key = LoraTensors.PREFIX + path + ".";
+                String key = AdapterFormat.KEY_PREFIX + path + ".";
                 config.format().savedNames(adapter).forEach(each -> own.add(key + each));
                 if (adapter.takenOut() != null) {
                   own.add(key + "base_layer.weight"); // a residual, which is not wanted
@@ -216,19 +213,12 @@ public final class LoraConversion {
     if (config instanceof LoraConfig) {
       warnings.add("%s is LoRA already; converting it only changes its rank".formatted(name));
     }
-    long large = layers.values().stream().filter(fit -> fit.error() > LARGE).count();
-    if (large > 0) {
-      warnings.add(
-          String.format(
-              Locale.ROOT,
-              "on %d of %d layers LoRA misses more than %.1f of the update of %s, %.3g at most; a"
-                  + " higher rank misses less",
-              large,
-              layers.size(),
-              LARGE,
-              name,
-              layers.values().stream().mapToDouble(Converted.Fit::error).max().orElse(0)));
-    }
+    LargeErrors.among(layers.values().stream().map(Converted.Fit::error).toList())
+        .ifPresent(
+            large ->
+                warnings.add(
+                    "LoRA misses more than %s; a higher rank misses less"
+                        .formatted(large.text("of the update of " + name))));
     return warnings;
   }
 }

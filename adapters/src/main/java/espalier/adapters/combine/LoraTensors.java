@@ -1,5 +1,6 @@
 package espalier.adapters.combine;
 
+import espalier.adapters.AdapterFormat;
 import espalier.adapters.StateMismatchException;
 import espalier.nn.Adapter;
 import java.util.Arrays;
@@ -18,8 +19,6 @@ import org.jspecify.annotations.Nullable;
  * @param others what is no tensor of LoRA, by its key without {@code base_model.model.}
  */
 record LoraTensors(Map<String, OnLayer> layers, Map<String, Tensor> others) {
-
-  static final String PREFIX = "base_model.model.";
 
   private static final String A = "lora_A.weight";
   private static final String B = "lora_B.weight";
@@ -72,7 +71,7 @@ record LoraTensors(Map<String, OnLayer> layers, Map<String, Tensor> others) {
     /** These tensors by their keys in a file. */
     Map<String, Tensor> named(String path) {
       var named = new LinkedHashMap<String, Tensor>();
-      String key = PREFIX + path + ".";
+      String key = AdapterFormat.KEY_PREFIX + path + ".";
       named.put(key + (embedding ? EMBEDDING_A : A), a);
       named.put(key + (embedding ? EMBEDDING_B : B), b);
       if (bias != null) {
@@ -126,7 +125,10 @@ record LoraTensors(Map<String, OnLayer> layers, Map<String, Tensor> others) {
     var others = new LinkedHashMap<String, Tensor>();
     tensors.forEach(
         (given, tensor) -> {
-          String key = given.startsWith(PREFIX) ? given.substring(PREFIX.length()) : given;
+          String key =
+              given.startsWith(AdapterFormat.KEY_PREFIX)
+                  ? given.substring(AdapterFormat.KEY_PREFIX.length())
+                  : given;
           String name = ending(key);
           if (name == null) {
             others.put(key, tensor);

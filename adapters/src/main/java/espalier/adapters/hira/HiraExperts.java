@@ -102,8 +102,7 @@ public final class HiraExperts extends Adapter implements ExpertWeight.ExpertAda
 
   @Override
   public @Nullable String rowsRefusal() {
-    return "rows of one batch can not have different adapters on a stacked parameter;"
-        + " run one batch an adapter";
+    return ExpertFactors.ROWS_REFUSAL;
   }
 
   @Override

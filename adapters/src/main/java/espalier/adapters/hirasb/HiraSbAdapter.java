@@ -6,6 +6,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Init;
 import espalier.nn.Scope;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.javacpp.PointerScope;
@@ -66,7 +67,7 @@ public abstract sealed class HiraSbAdapter extends Adapter permits HiraSbLinear,
 
   private static long[] shapeOfB(long[] weight, long rank) {
     long[] shape = new long[weight.length];
-    java.util.Arrays.fill(shape, 1);
+    Arrays.fill(shape, 1);
     shape[0] = weight[0];
     shape[1] = rank;
     return shape;

@@ -108,10 +108,12 @@ public final class Kappa {
           .layers()
           .forEach(
               (path, layer) -> {
-                if (filter.takes(path, layer) && fits(((Adaptable) layer).weight())) {
+                if (filter.takes(path, layer) && fits((Adaptable) layer)) {
                   requireWhole(path, (Adaptable) layer);
                   options.progress().accept(path);
-                  measured.add(new Measured(path, kappa(path, ((Adaptable) layer).weight())));
+                  try (var _ = new PointerScope()) { // a quantised weight is decoded
+                    measured.add(new Measured(path, kappa(path, ((Adaptable) layer).weight())));
+                  }
                 }
               });
     }
@@ -128,7 +130,11 @@ public final class Kappa {
     }
   }
 
-  private boolean fits(Tensor weight) {
+  private boolean fits(Adaptable layer) {
+    if (layer instanceof Linear linear) { // whose weight may be quantised, and is not decoded here
+      return linear.in() <= options.maxDim() && linear.out() <= options.maxDim();
+    }
+    Tensor weight = layer.weight();
     long dims = weight.dim();
     return weight.size(dims - 1) <= options.maxDim() && weight.size(dims - 2) <= options.maxDim();
   }

@@ -21,8 +21,9 @@ final class Blocks {
    * @return [T, m]
    */
   static Tensor product(Tensor x, Tensor packed, int blocks) {
-    Tensor apart = x.view(x.size(0), blocks, -1).transpose(0, 1); // [blocks, T, n / blocks]
-    Tensor each = packed.view(blocks, -1, packed.size(1)).transpose(1, 2);
+    long width = packed.size(1);
+    Tensor apart = x.view(x.size(0), blocks, width).transpose(0, 1); // [blocks, T, n / blocks]
+    Tensor each = packed.view(blocks, -1, width).transpose(1, 2);
     return apart.bmm(each).transpose(0, 1).reshape(x.size(0), packed.size(0));
   }
 

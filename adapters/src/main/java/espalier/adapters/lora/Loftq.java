@@ -124,7 +124,7 @@ public final class Loftq {
       }
       int r = Math.toIntExact(lora.a().size(0));
       Tensor lost = original.to(ScalarType.Float).sub(base.to(ScalarType.Float));
-      Svd fit = Svd.of(lost).first(r);
+      Svd fit = Svd.largest(lost, Math.min(r, Math.min(lost.size(0), lost.size(1))));
       lora.load(
           Map.of(
               "lora_A.weight", LoraFactors.rows(fit.rightHalf(), r),

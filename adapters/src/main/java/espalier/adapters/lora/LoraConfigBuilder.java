@@ -6,6 +6,7 @@ import espalier.adapters.PathMap;
 import espalier.adapters.Targets;
 import espalier.adapters.TaskType;
 import espalier.adapters.TokenRows;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
@@ -107,8 +108,13 @@ public final class LoraConfigBuilder {
     return this;
   }
 
-  /** How the factors start. */
+  /** How the factors start. Settings of other starts that a file had beside it are dropped. */
   public LoraConfigBuilder init(LoraInit value) {
+    if (!value.equals(init)) {
+      var kept = new HashMap<>(head.unknown());
+      kept.keySet().removeAll(LoraInitFields.SETTINGS);
+      head = head.withUnknown(kept);
+    }
     init = value;
     return this;
   }

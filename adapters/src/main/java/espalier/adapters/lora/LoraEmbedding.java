@@ -58,12 +58,34 @@ public class LoraEmbedding extends Adapter {
 
   @Override
   public Tensor forward(Tensor ids, Tensor y) {
-    Tensor branch = layer.lookup(ids, a.t()).matmul(b.t());
-    return y.add(times(branch, scaling() * layer.outputScale())).to(y.scalar_type().intern());
+    return plus(y, branch(layer, ids, a, b), layer, scaling());
+  }
+
+  /** Adds what a branch gives, [..., D], to the output of a layer so far. */
+  static Tensor plus(Tensor y, Tensor branch, Embedding layer, double scaling) {
+    return y.add(times(branch, scaling * layer.outputScale())).to(y.scalar_type().intern());
+  }
+
+  /**
+   * What factors make of tokens. The rows of Aᵀ are looked up as the layer's own are: with its
+   * padding row, and none longer than its largest norm.
+   *
+   * @param ids [...]
+   * @param a [r, V]
+   * @param b [D, r]
+   * @return [..., D]
+   */
+  static Tensor branch(Embedding layer, Tensor ids, Tensor a, Tensor b) {
+    return layer.limited(layer.lookup(ids, a.t())).matmul(b.t());
   }
 
   @Override
   public Tensor deltaWeight() {
-    return times(wide(a).t().matmul(wide(b).t()), scaling());
+    return delta(layer, a, b, scaling());
+  }
+
+  /** What factors add to the table of a layer, [V, D], float32 unless they are wider. */
+  static Tensor delta(Embedding layer, Tensor a, Tensor b, double scaling) {
+    return times(layer.limited(wide(a).t()).matmul(wide(b).t()), scaling);
   }
 }

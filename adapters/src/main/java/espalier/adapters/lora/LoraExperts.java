@@ -81,7 +81,6 @@ public final class LoraExperts extends Adapter implements ExpertWeight.ExpertAda
 
   @Override
   public @Nullable String rowsRefusal() {
-    return "rows of one batch can not have different adapters on a stacked parameter;"
-        + " run one batch an adapter";
+    return ExpertFactors.ROWS_REFUSAL;
   }
 }

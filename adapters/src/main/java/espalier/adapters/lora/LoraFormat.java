@@ -153,11 +153,21 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
     if (node == null) {
       return null;
     }
+    boolean pairs = node.isArray();
     var ranges = new ArrayList<List<Integer>>();
     for (JsonNode range : node) {
+      pairs &= range.isArray();
       var bounds = new ArrayList<Integer>();
-      range.forEach(bound -> bounds.add(bound.asInt(-1)));
+      for (JsonNode bound : range) {
+        pairs &= bound.isIntegralNumber() && bound.canConvertToInt();
+        bounds.add(bound.asInt(-1));
+      }
       ranges.add(List.copyOf(bounds));
+    }
+    if (!pairs) {
+      throw new ConfigException(
+          "layer_replication is %s but a list of ranges of layers is expected, such as [[0, 4], [2, 5]]"
+              .formatted(node));
     }
     return ranges;
   }

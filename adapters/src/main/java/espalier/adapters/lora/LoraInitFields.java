@@ -16,6 +16,10 @@ final class LoraInitFields {
       "true, false, gaussian, orthogonal, pissa, pissa_niter_N, olora, corda, eva, loftq, lora_ga"
           + " and mica";
 
+  /** The objects that belong to one start each. */
+  static final List<String> SETTINGS =
+      List.of("eva_config", "corda_config", "lora_ga_config", "loftq_config");
+
   private LoraInitFields() {}
 
   static LoraInit read(ConfigFields in) {

@@ -34,13 +34,13 @@ public final class TiedEmbedding extends Adapter implements Follower {
 
   @Override
   public Tensor forward(Tensor ids, Tensor y) {
-    Tensor branch = layer.lookup(ids, leader.a().t()).matmul(leader.b().t());
-    return y.add(times(branch, scaling() * layer.outputScale())).to(y.scalar_type().intern());
+    Tensor branch = LoraEmbedding.branch(layer, ids, leader.a(), leader.b());
+    return LoraEmbedding.plus(y, branch, layer, scaling());
   }
 
   @Override
   public Tensor deltaWeight() {
-    return times(wide(leader.a()).t().matmul(wide(leader.b()).t()), scaling());
+    return LoraEmbedding.delta(layer, leader.a(), leader.b(), scaling());
   }
 
   @Override

@@ -104,7 +104,9 @@ public final class VeloraLinear extends LoraLinear {
   }
 
   private void update(Tensor x) {
-    if (settings.init().equals("random") || (known && settings.init().endsWith("_once"))) {
+    boolean settled =
+        settings.init().equals("random") || (known && settings.init().endsWith("_once"));
+    if (settled || x.numel() == 0) { // a mean over no rows is no direction
       return;
     }
     try (var _ = new PointerScope();

@@ -1,6 +1,7 @@
 package espalier.adapters.shira;
 
 import espalier.adapters.AdapterException;
+import espalier.adapters.AdapterFormat;
 import espalier.adapters.Adapters;
 import espalier.adapters.LoadOptions;
 import espalier.adapters.LoadResult;
@@ -27,8 +28,6 @@ import org.bytedeco.pytorch.Tensor;
  */
 public final class Fusion {
 
-  private static final String PREFIX = "base_model.model.";
-
   private final Adapters adapters;
   private final Map<String, Double> weights;
   private final Map<String, Map<String, ShiraLinear>> byPath = new LinkedHashMap<>(); // path, name
@@ -39,7 +38,8 @@ public final class Fusion {
   }
 
   /**
-   * Adapters of one model and their weights.
+   * Adapters of one model and their weights. The fused one has the config's head of the one that
+   * the model got first.
    *
    * @throws AdapterException if one of them is not there, or none is named
    * @throws UnsupportedAdapterException if one of them is not SHiRA, or trains whole layers too
@@ -48,8 +48,14 @@ public final class Fusion {
     if (weights.isEmpty()) {
       throw new AdapterException("nothing is named to be fused; name one adapter or more");
     }
-    var fusion = new Fusion(adapters, new LinkedHashMap<>(weights));
-    weights.keySet().forEach(fusion::collect);
+    // In the model's order, whatever that of the given map: the first gives the fused one its head.
+    var ordered = new LinkedHashMap<String, Double>();
+    adapters.names().stream()
+        .filter(weights::containsKey)
+        .forEach(name -> ordered.put(name, Objects.requireNonNull(weights.get(name))));
+    weights.forEach(ordered::putIfAbsent);
+    var fusion = new Fusion(adapters, ordered);
+    ordered.keySet().forEach(fusion::collect);
     return fusion;
   }
 
@@ -125,8 +131,8 @@ public final class Fusion {
             }
             Union filled = union.filledUp(r);
             Union full = storedTurned(path) ? filled.turned() : filled;
-            saved.put(PREFIX + path + "." + ShiraLinear.VALUES, full.values());
-            saved.put(PREFIX + path + "." + ShiraLinear.INDICES, full.indices());
+            saved.put(AdapterFormat.KEY_PREFIX + path + "." + ShiraLinear.VALUES, full.values());
+            saved.put(AdapterFormat.KEY_PREFIX + path + "." + ShiraLinear.INDICES, full.indices());
           });
       boolean training = adapters.model().training();
       LoadResult result = adapters.load(name, config(r), saved, LoadOptions.defaults());

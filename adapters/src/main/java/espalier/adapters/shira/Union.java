@@ -2,6 +2,7 @@ package espalier.adapters.shira;
 
 import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.ones;
+import static org.bytedeco.pytorch.global.torch.stack;
 import static org.bytedeco.pytorch.global.torch.unique_consecutive;
 
 import java.util.Collection;
@@ -87,6 +88,6 @@ record Union(long out, long in, Tensor positions, Tensor values) {
     var both = new TensorVector();
     both.push_back(positions.floor_divide(new Scalar(in)));
     both.push_back(positions.remainder(new Scalar(in)));
-    return org.bytedeco.pytorch.global.torch.stack(both, 0);
+    return stack(both, 0);
   }
 }

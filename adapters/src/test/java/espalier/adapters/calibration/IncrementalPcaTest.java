@@ -76,6 +76,26 @@ class IncrementalPcaTest {
   }
 
   @Test
+  void rows_that_are_all_alike_explain_nothing() {
+    try (var pca = new IncrementalPca(2)) {
+      pca.add(draw.normal(1, 6).repeat(8, 1));
+      pca.add(pca.mean().to(torch.ScalarType.Float).repeat(8, 1));
+
+      assertThat(pca.explainedRatio().isfinite().all().item_bool()).isTrue();
+      assertThat(pca.variance().lt(new Scalar(0)).any().item_bool()).isFalse();
+    }
+  }
+
+  @Test
+  void constant_zeros_explain_exactly_nothing() {
+    try (var pca = new IncrementalPca(2)) {
+      pca.add(torch.zeros(8, 6));
+
+      assertThat(pca.explainedRatio().equal(torch.zeros(2))).isTrue();
+    }
+  }
+
+  @Test
   void a_batch_with_fewer_rows_than_components_is_refused() {
     try (var pca = new IncrementalPca(5)) {
       assertThatThrownBy(() -> pca.add(draw.normal(4, 9)))

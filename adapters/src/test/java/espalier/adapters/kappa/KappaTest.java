@@ -12,13 +12,16 @@ import espalier.adapters.Modules;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Tree;
 import espalier.nn.ExpertWeight;
+import espalier.nn.Int8Weight;
 import espalier.nn.Linear;
 import espalier.nn.TransposedLinear;
 import java.util.ArrayList;
 import java.util.List;
+import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorVector;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 
 class KappaTest {
@@ -109,6 +112,20 @@ class KappaTest {
 
     assertThat(targets.modules()).isEqualTo(new Modules.Named(List.of("b", "lm_head")));
     assertThat(targets.parameters()).containsExactly("mlp.up_proj");
+  }
+
+  @Test
+  void a_quantised_weight_is_decoded_once_and_not_at_all_beyond_the_largest_size() {
+    var codes = Int8Weight.quantise(diagonal(8, 2), ScalarType.Float);
+    Tree quantised = Tree.empty().with("a", new Linear(codes, null));
+    long before = Pointer.totalCount();
+
+    var measured = new Kappa(quantised, FACTS, KappaOptions.defaults()).modules();
+    var none = new Kappa(quantised, FACTS, KappaOptions.defaults().withMaxDim(1)).modules();
+
+    assertThat(measured.getFirst().kappa()).isCloseTo(4, within(0.1));
+    assertThat(none).isEmpty();
+    assertThat(Pointer.totalCount()).isLessThanOrEqualTo(before);
   }
 
   @Test

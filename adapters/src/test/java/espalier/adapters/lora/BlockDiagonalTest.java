@@ -22,6 +22,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class BlockDiagonalTest {
 
@@ -77,6 +78,17 @@ class BlockDiagonalTest {
         assertThat(gap(own.get(i), leaves.get(i).grad())).isLessThan(1e-3);
       }
     }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"A", "B"})
+  void no_rows_give_no_rows(String side) {
+    var layer = new Linear(draw.normal(12, 8), null);
+    var adapter = (LoraLinear) config(side, 2).build().create(layer, "layer", Init.shared(1));
+
+    Tensor y = adapter.first(draw.normal(0, 5, 8));
+
+    assertThat(y.shape()).containsExactly(0, 5, 12);
   }
 
   @Test

@@ -22,6 +22,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 import tools.jackson.databind.json.JsonMapper;
 import tools.jackson.databind.node.ObjectNode;
 
@@ -284,6 +285,27 @@ class LoraFormatTest {
             "corda_config does not belong to this init_lora_weights and has no effect");
     assertThat(CATALOG.write(read.config()).get("corda_config"))
         .isEqualTo(JSON.readTree("{\"corda_method\": \"kpm\"}"));
+  }
+
+  @Test
+  void settings_of_another_start_are_dropped_when_the_start_is_changed() {
+    LoraConfig read = read(", \"eva_config\": {\"rho\": 3.5}, \"from_the_future\": 1");
+    var eva = LoraInit.Eva.defaults();
+
+    var fields = CATALOG.write(read.toBuilder().init(eva).build());
+
+    assertThat(fields.get("eva_config").get("rho").asDouble()).isEqualTo(eva.rho());
+    assertThat(fields.get("from_the_future").asInt()).isOne();
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"3", "[[0, 2], 3]", "[[0, \"2\"]]", "[[0, 1.5]]", "{\"a\": [0, 2]}"})
+  void a_replication_that_is_no_list_of_ranges_is_refused(String value) {
+    assertThatThrownBy(() -> read(", \"layer_replication\": " + value))
+        .isInstanceOf(ConfigException.class)
+        .hasMessage(
+            "layer_replication is %s but a list of ranges of layers is expected, such as [[0, 4], [2, 5]]"
+                .formatted(JSON.readTree(value)));
   }
 
   @Test

@@ -5,11 +5,13 @@ import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
+import static org.bytedeco.pytorch.global.torch.embedding_renorm_;
 import static org.bytedeco.pytorch.global.torch.stack;
 
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
 import espalier.adapters.ExpertKeys;
+import espalier.adapters.MergeOptions;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.Targets;
@@ -22,6 +24,7 @@ import espalier.nn.Embedding;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Init;
 import espalier.nn.Linear;
+import espalier.nn.LookupOptions;
 import espalier.nn.RmsNorm;
 import espalier.nn.Rows;
 import java.util.LinkedHashMap;
@@ -137,6 +140,37 @@ class LoraTest {
     Tensor scaled = dropped.gt(new Scalar(0)).to(ScalarType.Float).mul(new Scalar(1 / (1 - p)));
     assertThat(gap(dropped, scaled)).isLessThan(1e-5);
     assertThat(whole.equal(x)).isTrue();
+  }
+
+  @Test
+  void on_an_embedding_with_a_largest_norm_the_rows_of_a_are_no_longer_than_it() {
+    Tensor ids = Tensor.create(new long[] {3, 3, 0, 8}, 4);
+    var options = LookupOptions.padded(-1).withMaxNorm(0.5, 2);
+    var embedding = new Embedding(draw.normal(9, 5), options, 1);
+    var lora = (LoraEmbedding) unset().build().create(embedding, "e", Init.shared(1));
+    Tensor rowsOfA = embedding_renorm_(lora.a().detach().t().clone(), ids, 0.5, 2);
+
+    Tensor y = lora.first(ids);
+
+    Tensor branch = torch.embedding(rowsOfA, ids).matmul(lora.b().t()).mul(new Scalar(1.5));
+    assertThat(gap(y, embedding.base(ids).add(branch))).isLessThan(1e-5);
+    assertThat(gap(torch.embedding(lora.deltaWeight(), ids), branch)).isLessThan(1e-5);
+    assertThat(branch.abs().sum().item_double()).isPositive();
+  }
+
+  @Test
+  void on_an_embedding_with_a_largest_norm_merging_is_refused_and_changes_nothing() {
+    var options = LookupOptions.padded(-1).withMaxNorm(0.5, 2);
+    var embedding = new Embedding(draw.normal(9, 5), options, 1);
+    var adapters = Adapters.of(Tree.empty().with("e", embedding), ModelFacts.of("llama"));
+    adapters.attach("one", unset().targets(Targets.named("e")).build(), 1);
+    Tensor before = embedding.weight().clone();
+
+    assertThatThrownBy(() -> adapters.merge(List.of("one"), MergeOptions.defaults()))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessageContaining("scales rows down to max_norm 0.5");
+
+    assertThat(embedding.weight().equal(before)).isTrue();
   }
 
   @Test

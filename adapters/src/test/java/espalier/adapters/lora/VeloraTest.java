@@ -160,6 +160,18 @@ class VeloraTest {
   }
 
   @Test
+  void a_batch_of_no_rows_leaves_the_direction() {
+    VeloraLinear velora = velora(layer(), "batch_average");
+    assertThat(velora.first(input()).requires_grad()).isTrue();
+    Tensor before = velora.direction().clone();
+
+    Tensor y = velora.first(input().narrow(0, 0, 0));
+
+    assertThat(y.shape()).containsExactly(0, 5, 6);
+    assertThat(velora.direction().equal(before)).isTrue();
+  }
+
+  @Test
   void a_loaded_direction_counts_as_the_first_one() {
     Linear layer = layer();
     VeloraLinear velora = velora(layer, "batch_average_once");

@@ -9,16 +9,19 @@ import static org.bytedeco.pytorch.global.torch.linear;
 import espalier.adapters.AdapterException;
 import espalier.adapters.Adapters;
 import espalier.adapters.AttachOptions;
+import espalier.adapters.ConfigHead;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.NativeScope;
 import espalier.adapters.NotFiniteException;
 import espalier.adapters.Targets;
+import espalier.adapters.TaskType;
 import espalier.adapters.Tree;
 import espalier.adapters.hira.HiraConfig;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -320,6 +323,21 @@ class ShiraTest {
     assertThat(config.mask().word()).isEqualTo("fused");
     assertThat(both.support().count()).isEqualTo(config.r() * 22L);
     assertThat(result.warnings()).noneMatch(warning -> warning.contains("can not read"));
+  }
+
+  @Test
+  void the_fused_adapter_has_the_head_of_the_one_that_came_first() {
+    Fixture fixture = fixture(ScalarType.Float);
+    var head = ConfigHead.of(TaskType.CAUSAL_LM);
+    fixture.on().attach("one", CONFIG.withHead(head), 1);
+    fixture.on().add("two", CONFIG.withRandomSeed(3L), AttachOptions.seeded(2));
+    var weights = new LinkedHashMap<String, Double>();
+    weights.put("two", 1.0);
+    weights.put("one", 1.0);
+
+    Fusion.of(fixture.on(), weights).attachAs("both");
+
+    assertThat(fixture.on().config("both").head().taskType()).isEqualTo(TaskType.CAUSAL_LM);
   }
 
   private static long common(Fixture fixture) {

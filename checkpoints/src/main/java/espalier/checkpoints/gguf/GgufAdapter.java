@@ -2,6 +2,7 @@ package espalier.checkpoints.gguf;
 
 import espalier.adapters.AdapterContents;
 import espalier.adapters.AdapterException;
+import espalier.adapters.AdapterFormat;
 import espalier.adapters.Adapters;
 import espalier.adapters.Attached;
 import espalier.adapters.BiasTraining;
@@ -32,7 +33,6 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  */
 public final class GgufAdapter {
 
-  private static final String PREFIX = "base_model.model.";
   private static final String TOKENS = "token_embd.weight";
 
   private GgufAdapter() {}
@@ -77,7 +77,7 @@ public final class GgufAdapter {
   private record Factors(Tensor a, Tensor b, boolean embedding) {
 
     static Factors of(Map<String, Tensor> tensors, String path) {
-      String key = PREFIX + path;
+      String key = AdapterFormat.KEY_PREFIX + path;
       Tensor a = tensors.get(key + ".lora_A.weight");
       Tensor b = tensors.get(key + ".lora_B.weight");
       if (a != null && b != null) {

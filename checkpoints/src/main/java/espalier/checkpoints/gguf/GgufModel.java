@@ -2,6 +2,7 @@ package espalier.checkpoints.gguf;
 
 import espalier.checkpoints.CheckpointException;
 import espalier.nn.QuantisedWeight;
+import espalier.nn.Scope;
 import java.util.Collections;
 import java.util.List;
 import java.util.Map;
@@ -86,11 +87,18 @@ public final class GgufModel {
    * Reads a tensor. It belongs to the current scope, like any other.
    *
    * @param name as in a checkpoint on the hub
-   * @param dtype float32 or bfloat16
+   * @param dtype any floating one; what is neither float32 nor bfloat16 is rounded from float32
    * @return [as {@link #shape}]
    */
   public Tensor tensor(String name, ScalarType dtype) {
-    return file.read(source(name), dtype);
+    return read(source(name), dtype);
+  }
+
+  private Tensor read(TensorSource source, ScalarType dtype) {
+    return switch (dtype.intern()) {
+      case Half, Double -> Scope.result(() -> file.read(source, ScalarType.Float).to(dtype));
+      default -> file.read(source, dtype);
+    };
   }
 
   /**
@@ -100,11 +108,11 @@ public final class GgufModel {
    * @param name as in a checkpoint on the hub
    * @param fromRow the first row, from 0
    * @param toRow the row after the last
-   * @param dtype float32 or bfloat16
+   * @param dtype as for {@link #tensor}
    * @return [toRow - fromRow, row]
    */
   public Tensor dequantiseRows(String name, long fromRow, long toRow, ScalarType dtype) {
-    return file.read(source(name).rows(fromRow, toRow), dtype);
+    return read(source(name).rows(fromRow, toRow), dtype);
   }
 
   /**

@@ -46,6 +46,11 @@ final class GgufWeight implements QuantisedWeight {
   }
 
   @Override
+  public Object identity() {
+    return List.of(model, name);
+  }
+
+  @Override
   public long bytes() {
     BlockFormat format = model.format(name);
     return out() * in() / format.elements() * format.bytes();
@@ -54,20 +59,13 @@ final class GgufWeight implements QuantisedWeight {
   @Override
   public void decode(long from, Tensor to) {
     try (var _ = new PointerScope()) {
-      to.copy_(read(from, to.size(0), to.scalar_type().intern()));
+      to.copy_(rows(from, to.size(0), to.scalar_type().intern()));
     }
   }
 
   @Override
   public Tensor rows(long from, long length, ScalarType type) {
-    Tensor read = read(from, length, type);
-    return read.scalar_type().intern() == type.intern() ? read : read.to(type);
-  }
-
-  // The file is read as float32 or bfloat16; what is neither goes by float32.
-  private Tensor read(long from, long length, ScalarType type) {
-    ScalarType asked = type.intern() == ScalarType.BFloat16 ? type.intern() : ScalarType.Float;
-    return model.dequantiseRows(name, from, from + length, asked);
+    return model.dequantiseRows(name, from, from + length, type);
   }
 
   /** Null: blocks of a file are read and not written. */

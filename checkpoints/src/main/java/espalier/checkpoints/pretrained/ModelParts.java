@@ -13,6 +13,7 @@ import espalier.models.Model;
 import espalier.nn.Adaptable;
 import espalier.nn.Layer;
 import espalier.nn.Native;
+import espalier.nn.Scope;
 import espalier.nn.Weights;
 import espalier.text.FileContentsException;
 import espalier.text.Tokenizer;
@@ -179,7 +180,7 @@ record ModelParts(
     if (vocabulary() != model.config().vocabulary()) {
       written.put("vocab_size", model.config().vocabulary());
     }
-    try (var _ = espalier.nn.Scope.open()) {
+    try (var _ = Scope.open()) {
       var weights = CheckpointKeys.of(model);
       if (weights.untied()) {
         if (model.modelType().equals("t5")) { // there "not tied" also means "logits not scaled"

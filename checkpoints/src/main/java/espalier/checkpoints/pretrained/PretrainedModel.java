@@ -23,11 +23,14 @@ import espalier.nn.Linear;
 import espalier.nn.QuantisedWeight;
 import espalier.text.Tokenizer;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.function.Supplier;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -61,7 +64,8 @@ public final class PretrainedModel implements AutoCloseable {
    * Loads a model.
    *
    * @param path a folder as Transformers writes it, or a GGUF file
-   * @param dtype float32, bfloat16 or float16; weights that have it already are mapped, not copied
+   * @param dtype float32, bfloat16, float16 or float64; weights that have it already are mapped,
+   *     not copied
    * @throws CheckpointException if a file is missing, damaged or refused
    * @throws IllegalArgumentException if the config names something that would change the result and
    *     is not honoured
@@ -84,7 +88,13 @@ public final class PretrainedModel implements AutoCloseable {
    */
   public static PretrainedModel load(
       Path path, ScalarType dtype, Quantisation quantisation, String name, AdapterCatalog catalog) {
-    return new PretrainedModel(name, ModelParts.load(path, dtype, quantisation), catalog);
+    ModelParts parts = ModelParts.load(path, dtype, quantisation);
+    try {
+      return new PretrainedModel(name, parts, catalog);
+    } catch (RuntimeException | Error e) {
+      parts.close();
+      throw e;
+    }
   }
 
   /**
@@ -120,12 +130,12 @@ public final class PretrainedModel implements AutoCloseable {
             });
   }
 
-  /** Bytes that the quantised weights take; 0 without any. */
+  /** Bytes that the quantised weights take, shared ones once; 0 without any. */
   public long quantisedBytes() {
     return quantised().mapToLong(QuantisedWeight::bytes).sum();
   }
 
-  /** How many numbers the quantised weights stand for; 0 without any. */
+  /** How many numbers the quantised weights stand for, shared ones once; 0 without any. */
   public long quantisedNumbers() {
     return quantised().mapToLong(weight -> weight.out() * weight.in()).sum();
   }
@@ -134,7 +144,12 @@ public final class PretrainedModel implements AutoCloseable {
     return parts.model().layers().values().stream()
         .filter(Linear.class::isInstance)
         .map(layer -> ((Linear) layer).quantised())
-        .filter(Objects::nonNull);
+        .filter(Objects::nonNull)
+        .collect(
+            Collectors.toMap(
+                QuantisedWeight::identity, Function.identity(), (first, _) -> first, HashMap::new))
+        .values()
+        .stream();
   }
 
   /**

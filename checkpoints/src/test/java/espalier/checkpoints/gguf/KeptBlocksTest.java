@@ -12,6 +12,7 @@ import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 import java.util.Random;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -109,6 +110,24 @@ class KeptBlocksTest {
 
       assertThat(kept.quantisedBytes()).isZero();
       assertThat(layer(kept, Q).weight().equal(layer(plain, Q).weight())).isTrue();
+    }
+  }
+
+  @Test
+  void in_float16_weights_are_those_of_float32_rounded_once() throws IOException {
+    Path path = file();
+    var catalog = AdapterCatalog.standard();
+    try (var half =
+            PretrainedModel.load(path, ScalarType.Half, Quantisation.NONE, "tiny", catalog);
+        var kept = PretrainedModel.load(path, ScalarType.Half, Quantisation.KEEP, "tiny", catalog);
+        var plain = load(path, Quantisation.NONE);
+        var _ = Scope.open()) {
+      for (String layer : List.of(Q, O)) {
+        Tensor expected = layer(plain, layer).weight().to(ScalarType.Half);
+
+        assertThat(layer(half, layer).weight().equal(expected)).isTrue();
+        assertThat(layer(kept, layer).weight().equal(expected)).isTrue();
+      }
     }
   }
 

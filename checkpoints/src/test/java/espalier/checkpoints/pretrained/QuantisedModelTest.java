@@ -2,13 +2,16 @@ package espalier.checkpoints.pretrained;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import espalier.adapters.Targets;
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.lora.LoraConfig;
 import espalier.models.KbitTraining;
 import espalier.models.ModelInputs;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.Scope;
 import java.nio.file.Path;
+import java.util.List;
 import java.util.Objects;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
@@ -43,6 +46,25 @@ class QuantisedModelTest {
 
   private static Linear linear(PretrainedModel model, String path) {
     return (Linear) Objects.requireNonNull(model.find(path));
+  }
+
+  @Test
+  void codes_that_replicated_blocks_share_are_counted_once() {
+    try (var model = load("llama", ScalarType.Float, Quantisation.INT8)) {
+      long bytes = model.quantisedBytes();
+      long numbers = model.quantisedNumbers();
+      LoraConfig config =
+          LoraConfig.builder()
+              .targets(Targets.named("q_proj"))
+              .layerReplication(List.of(List.of(0, 2), List.of(0, 2)))
+              .build();
+
+      model.attach("twice", config, 1);
+
+      assertThat(model.find("model.layers.3.mlp.up_proj")).isNotNull();
+      assertThat(model.quantisedBytes()).isEqualTo(bytes);
+      assertThat(model.quantisedNumbers()).isEqualTo(numbers);
+    }
   }
 
   @ParameterizedTest

@@ -10,6 +10,7 @@ import espalier.nn.Int8Weight;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.ParallelStyle;
+import espalier.nn.Partition;
 import espalier.nn.Scope;
 import espalier.nn.TransposedLinear;
 import java.time.Duration;
@@ -238,6 +239,25 @@ class ParallelPlanTest {
 
             assertThat(model.up[0].partition()).isNull();
             assertThat(model.up[0].out()).isEqualTo(16);
+            return 0;
+          }
+        });
+  }
+
+  @Test
+  void a_layer_whose_bias_can_not_be_split_stays_whole() {
+    ranks(
+        2,
+        ranks -> {
+          try (var _ = Scope.open();
+              var layer = new Linear(torch.ones(4, 2), torch.ones(3))) {
+            var partition = new Partition(ranks, ParallelStyle.COLUMN);
+
+            assertThatThrownBy(() -> layer.split(partition, null))
+                .isInstanceOf(IllegalArgumentException.class);
+
+            assertThat(layer.out()).isEqualTo(4);
+            assertThat(layer.partition()).isNull();
             return 0;
           }
         });
