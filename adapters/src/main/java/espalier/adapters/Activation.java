@@ -34,6 +34,18 @@ final class Activation {
     return warnings;
   }
 
+  /** Whether all of these adapters were made for use only. */
+  boolean inferenceMode(List<String> names) {
+    set.requireAll(names);
+    return names.stream().allMatch(name -> set.entry(name).config().head().inferenceMode());
+  }
+
+  /** Switches gradients without activating. */
+  void requiresGrad(Collection<String> names, boolean on) {
+    set.requireAll(names);
+    names.forEach(name -> set.entry(name).trainable(on));
+  }
+
   /** Makes adapters the active ones that are merged already. */
   void activateMerged(List<String> names) {
     set.active(names);

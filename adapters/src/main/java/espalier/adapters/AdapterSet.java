@@ -14,7 +14,10 @@ import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.TreeSet;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
 
 /** The adapters that a model has, and where. */
@@ -40,6 +43,13 @@ final class AdapterSet {
     return lock;
   }
 
+  /** Makes a change while no forward pass is under way. */
+  <T> T changed(Supplier<T> change) {
+    var result = new AtomicReference<@Nullable T>();
+    lock.change(() -> result.set(change.get()));
+    return Objects.requireNonNull(result.get());
+  }
+
   Layer model() {
     return model;
   }
@@ -52,6 +62,10 @@ final class AdapterSet {
 
   Map<String, Entry> entries() {
     return Collections.unmodifiableMap(entries);
+  }
+
+  List<String> names() {
+    return List.copyOf(entries.keySet());
   }
 
   Entry entry(String name) {
@@ -69,6 +83,12 @@ final class AdapterSet {
     if (!unknown.isEmpty()) {
       throw new AdapterException(
           "there are no adapters %s; the model has %s".formatted(unknown, entries.keySet()));
+    }
+  }
+
+  void requireSome() {
+    if (entries.isEmpty()) {
+      throw new TargetException("the model has no adapter; attach one first");
     }
   }
 
@@ -147,6 +167,16 @@ final class AdapterSet {
     Entry entry = entry(name);
     entry.layers().forEach((path, layer) -> all.put(path, entry.on(layer)));
     return Collections.unmodifiableMap(all);
+  }
+
+  /** What an adapter has to be saved and trained, by its keys in a file. */
+  AdapterTensors tensors(Entry entry) {
+    BaseBiases biases = entry.biases();
+    return new AdapterTensors(
+        entry,
+        on(entry.name()),
+        biases == null ? Map.of() : biases.layers(),
+        path -> entries.values().stream().anyMatch(e -> e.adapted().containsKey(path)));
   }
 
   /** The layers that embed tokens and give logits, by path. */

@@ -1,28 +1,14 @@
 package espalier.adapters;
 
-import static java.util.stream.Collectors.toCollection;
-
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Collective;
 import espalier.nn.Layer;
 import espalier.nn.Shard;
-import java.util.ArrayList;
 import java.util.Collection;
-import java.util.EnumSet;
-import java.util.HashMap;
-import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
-import java.util.Set;
-import java.util.TreeSet;
-import java.util.concurrent.atomic.AtomicReference;
-import java.util.function.DoubleUnaryOperator;
-import java.util.function.Function;
 import java.util.function.Supplier;
-import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -43,21 +29,18 @@ import org.jspecify.annotations.Nullable;
  */
 public final class Adapters {
 
-  private static final Set<ScalarType> DTYPES =
-      EnumSet.of(ScalarType.Double, ScalarType.Float, ScalarType.BFloat16, ScalarType.Half);
-
   private final AdapterSet set;
   private final Activation activation;
+  private final Arrivals arrivals;
   private final Merging merging;
-  private final AdapterState tensors;
-  private final Map<Class<? extends Adaptable>, AdapterFactory> factories = new HashMap<>();
-  private boolean mixedMethods;
+  private final Scaling scaling;
 
   private Adapters(AdapterSet set) {
     this.set = set;
     activation = new Activation(set);
-    merging = new Merging(set);
-    tensors = new AdapterState(set);
+    arrivals = new Arrivals(set, activation);
+    merging = new Merging(set, activation);
+    scaling = new Scaling(set);
   }
 
   /** The adapters of a model that has none yet. The model stays the caller's to close. */
@@ -67,7 +50,7 @@ public final class Adapters {
 
   /** Allows adapters of different methods on this model. */
   public Adapters allowMixedMethods() {
-    mixedMethods = true;
+    arrivals.allowMixedMethods();
     return this;
   }
 
@@ -84,7 +67,7 @@ public final class Adapters {
 
   /** Makes adapters for a kind of layer by a factory of the caller's. */
   public Adapters register(Class<? extends Adaptable> type, AdapterFactory factory) {
-    factories.put(type, factory);
+    arrivals.register(type, factory);
     return this;
   }
 
@@ -120,20 +103,12 @@ public final class Adapters {
    * @throws UnsupportedAdapterException if a layer or a setting can not be had
    */
   public Attached attach(String name, AdapterConfig config, AttachOptions options) {
-    var warnings = new ArrayList<String>();
-    if (!names().isEmpty()) {
-      warnings.add("the model has the adapters %s already".formatted(names()));
-    }
-    Entry entry = joining().join(name, config, options, null, warnings).entry();
-    warnings.addAll(activation.activate(List.of(name), config.head().inferenceMode()));
-    return entry.attached(AdapterSet.told(warnings));
+    return arrivals.attach(name, config, options);
   }
 
   /** Attaches an adapter that is neither active nor trainable yet. */
   public Attached add(String name, AdapterConfig config, AttachOptions options) {
-    var warnings = new ArrayList<String>();
-    Entry entry = joining().join(name, config, options, null, warnings).entry();
-    return entry.attached(AdapterSet.told(warnings));
+    return arrivals.add(name, config, options);
   }
 
   /**
@@ -163,37 +138,14 @@ public final class Adapters {
       Map<String, Tensor> saved,
       Map<String, Tensor> initial,
       LoadOptions options) {
-    boolean first = names().isEmpty();
-    var warnings = new ArrayList<>(Devices.check(model(), options));
-    if (config.unrepeatableStart() && initial.isEmpty()) {
-      warnings.add(
-          "the start of %s can not be repeated without its first values, so the base is not quite the one that it was trained on; convert it to plain LoRA where its initial adapter is at hand"
-              .formatted(name));
-    }
-    AdapterConfig own = config.withHead(config.head().withInferenceMode(!options.trainable()));
-    var attaching =
-        AttachOptions.of(InitSource.blank().withInitial(initial))
-            .withAutocast(options.autocast())
-            .withLowMemory(options.lowMemory());
-    var joined = joining().join(name, own, attaching, new Joining.Saved(saved, options), warnings);
-    if (first) {
-      warnings.addAll(activation.activate(List.of(name), !options.trainable()));
-    }
-    if (!options.trainable()) {
-      model().train(false);
-    }
-    return tensors.finish(joined.entry(), Objects.requireNonNull(joined.fit()), warnings);
-  }
-
-  private Joining joining() {
-    return new Joining(set, factories, mixedMethods);
+    return arrivals.load(name, config, saved, initial, options);
   }
 
   // ---- what is there
 
   /** Names of all adapters, in the order they came. */
   public List<String> names() {
-    return List.copyOf(set.entries().keySet());
+    return set.names();
   }
 
   /**
@@ -239,8 +191,7 @@ public final class Adapters {
    * @return warnings
    */
   public List<String> setActive(List<String> names) {
-    set.requireAll(names);
-    return setActive(names, names.stream().allMatch(name -> config(name).head().inferenceMode()));
+    return setActive(names, activation.inferenceMode(names));
   }
 
   /**
@@ -251,13 +202,12 @@ public final class Adapters {
    * @throws AdapterException if two of them have a copy of the same layer
    */
   public List<String> setActive(List<String> names, boolean inferenceMode) {
-    return changed(() -> AdapterSet.told(activation.activate(names, inferenceMode)));
+    return set.changed(() -> AdapterSet.told(activation.activate(names, inferenceMode)));
   }
 
   /** Switches the gradients of adapters on or off without activating them. */
   public void setRequiresGrad(Collection<String> names, boolean on) {
-    set.requireAll(names);
-    names.forEach(name -> set.entry(name).trainable(on));
+    activation.requiresGrad(names, on);
   }
 
   /**
@@ -265,16 +215,7 @@ public final class Adapters {
    * the base's, which takes less memory. Training takes an optimizer of its own from there on.
    */
   public void cast(String name, ScalarType dtype) {
-    set.entry(name);
-    if (!DTYPES.contains(dtype)) {
-      throw new ConfigException(
-          "an adapter can not be %s; choose one of %s".formatted(dtype, DTYPES));
-    }
-    set.requireUnmerged("the dtype of %s can not be changed".formatted(name));
-    try (var _ = new NoGradGuard();
-        var _ = new PointerScope()) {
-      set.lock().change(() -> on(name).values().forEach(adapter -> adapter.to(dtype)));
-    }
+    new AdapterDtypes(set).cast(name, dtype);
   }
 
   /**
@@ -282,7 +223,7 @@ public final class Adapters {
    * stays so.
    */
   public Restorable disable() {
-    return changed(activation::disable);
+    return set.changed(activation::disable);
   }
 
   /**
@@ -293,7 +234,7 @@ public final class Adapters {
    * @throws IllegalStateException if it is merged
    */
   public List<String> delete(String name) {
-    return changed(() -> AdapterSet.told(activation.delete(name)));
+    return set.changed(() -> AdapterSet.told(activation.delete(name)));
   }
 
   // ---- merging
@@ -325,11 +266,7 @@ public final class Adapters {
    *     that share their weights and these are not to be taken apart
    */
   public MergeResult merge(List<String> names, MergeOptions options) {
-    set.requireAll(names);
-    var together = new ArrayList<>(merged());
-    together.addAll(names);
-    activation.requireOneOwner(together);
-    return changed(() -> merging.merge(names, options));
+    return merging.merge(names, options);
   }
 
   /**
@@ -338,9 +275,7 @@ public final class Adapters {
    * @return warnings
    */
   public List<String> unmerge() {
-    boolean nothing = merged().isEmpty();
-    set.lock().change(set::unmerge);
-    return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
+    return merging.unmerge();
   }
 
   /**
@@ -354,14 +289,7 @@ public final class Adapters {
    * @throws UnsupportedAdapterException if one of them can not be merged
    */
   public MergeResult switchTo(List<String> names, boolean safe) {
-    set.requireAll(names);
-    activation.requireOneOwner(names);
-    return changed(
-        () -> {
-          MergeResult result = merging.switchTo(names, safe);
-          activation.activateMerged(names);
-          return result;
-        });
+    return merging.switchTo(names, safe);
   }
 
   /** Merges the active adapters, makes the result the model's own, and drops all adapters. */
@@ -376,12 +304,7 @@ public final class Adapters {
 
   /** Merges adapters, makes the result the model's own, and drops all adapters. */
   public MergeResult mergeAndUnload(List<String> names, MergeOptions options) {
-    return changed(
-        () -> {
-          MergeResult result = merge(names, options);
-          merging.settle();
-          return result;
-        });
+    return merging.settle(names, options);
   }
 
   /**
@@ -390,14 +313,7 @@ public final class Adapters {
    * @return warnings
    */
   public List<String> unload() {
-    return changed(merging::unload);
-  }
-
-  /** Makes a change while no forward pass is under way; see {@link #steady}. */
-  private <T> T changed(Supplier<T> change) {
-    var result = new AtomicReference<@Nullable T>();
-    set.lock().change(() -> result.set(change.get()));
-    return Objects.requireNonNull(result.get());
+    return merging.unload();
   }
 
   // ---- swapping in place
@@ -416,7 +332,7 @@ public final class Adapters {
    * @throws IllegalStateException if the adapter is merged
    */
   public LoadResult swap(String name, AdapterConfig next, Map<String, Tensor> saved) {
-    return new HotSwap(set, tensors).swap(name, next, saved);
+    return new HotSwap(set).swap(name, next, saved);
   }
 
   /**
@@ -428,8 +344,7 @@ public final class Adapters {
    * @throws TargetException if the model has no adapter
    */
   public void prepareSwap(int rank) {
-    requireSome();
-    new HotSwap(set, tensors).widen(rank);
+    new HotSwap(set).widen(rank);
   }
 
   /**
@@ -447,23 +362,7 @@ public final class Adapters {
    * stays as it was merged, of which there is a warning.
    */
   public void setScale(String name, double factor) {
-    rescale(List.of(name), _ -> factor);
-  }
-
-  private void rescale(Collection<String> names, DoubleUnaryOperator factor) {
-    List<String> merged = names.stream().filter(merged()::contains).toList();
-    if (!merged.isEmpty()) {
-      AdapterSet.told(
-          List.of(
-              "%s is merged with the factor that it had; unmerge it and merge it again for the new one"
-                  .formatted(merged)));
-    }
-    set.lock()
-        .change(
-            () ->
-                names.forEach(
-                    name ->
-                        on(name).values().forEach(a -> a.scale(factor.applyAsDouble(a.scale())))));
+    scaling.rescale(List.of(name), _ -> factor);
   }
 
   /**
@@ -480,34 +379,22 @@ public final class Adapters {
 
   /** Multiplies the factor of the active adapters. */
   public void scaleLayers(double factor) {
-    rescale(active(), scale -> scale * factor);
+    scaling.multiply(factor);
   }
 
   /** Divides the factor of the active adapters. */
   public void unscaleLayers(double factor) {
-    if (factor == 0) {
-      throw new ConfigException("a factor can not be divided by 0; unscaleLayers() sets it to 1");
-    }
-    scaleLayers(1 / factor);
+    scaling.divide(factor);
   }
 
   /** Sets the factor of the active adapters back to 1. */
   public void unscaleLayers() {
-    rescale(active(), _ -> 1);
+    scaling.rescale(active(), _ -> 1);
   }
 
   /** Multiplies the factor of all adapters until the result is closed; 0 to 1 fades them in. */
   public Restorable rescaled(double factor) {
-    if (!Double.isFinite(factor)) {
-      throw new ConfigException(
-          "the scale is %s but a finite number is needed; 1 is the adapter as trained"
-              .formatted(factor));
-    }
-    requireSome();
-    var before = new LinkedHashMap<Adapter, Double>();
-    names().forEach(name -> on(name).values().forEach(a -> before.put(a, a.scale())));
-    rescale(names(), scale -> scale * factor);
-    return new Restorable(List.of(), () -> set.lock().change(() -> before.forEach(Adapter::scale)));
+    return scaling.meanwhile(factor);
   }
 
   /**
@@ -517,13 +404,7 @@ public final class Adapters {
    * @param active false for a scope that changes nothing
    */
   public Restorable disableInputDtypeCasting(boolean active) {
-    var before = new LinkedHashMap<Adaptable, Boolean>();
-    if (active) {
-      set.adaptables().values().forEach(a -> before.put(a, a.adapters().castsInputs()));
-    }
-    before.keySet().forEach(layer -> layer.adapters().castInputs(false));
-    return new Restorable(
-        List.of(), () -> before.forEach((layer, on) -> layer.adapters().castInputs(on)));
+    return active ? new AdapterDtypes(set).inputsUncast() : new Restorable(List.of(), () -> {});
   }
 
   // ---- mixed batches
@@ -547,22 +428,12 @@ public final class Adapters {
 
   /** How each layer with adapters stands, in the model's order. */
   public List<LayerStatus> layerStatus() {
-    requireSome();
-    return StatusReport.layers(model());
+    return StatusReport.layers(set);
   }
 
   /** How the model stands. */
   public ModelStatus status() {
-    requireSome();
-    var types = new LinkedHashMap<String, String>();
-    set.entries().forEach((name, entry) -> types.put(name, entry.config().peftType()));
-    return StatusReport.model(model(), types);
-  }
-
-  private void requireSome() {
-    if (names().isEmpty()) {
-      throw new TargetException("the model has no adapter; attach one first");
-    }
+    return StatusReport.model(set);
   }
 
   /** {@code trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7713}. */
@@ -579,19 +450,12 @@ public final class Adapters {
    * @return a scalar with a graph, in the scope around
    */
   public @Nullable Tensor penalty() {
-    Tensor sum = null;
-    for (String name : active()) {
-      Tensor own = config(name).penalty(on(name).values());
-      if (own != null) {
-        sum = sum == null ? own : sum.add(own);
-      }
-    }
-    return sum;
+    return new TrainingNeeds(set).penalty();
   }
 
   /** Whether an active adapter learns from padded positions, so that they need a mask. */
   public boolean readsPadding() {
-    return active().stream().anyMatch(name -> config(name).readsPadding());
+    return new TrainingNeeds(set).readsPadding();
   }
 
   // ---- tensors
@@ -601,7 +465,7 @@ public final class Adapters {
    * have some, the adapter's name and a slash stand before the key.
    */
   public Map<String, Tensor> parameters() {
-    return tensors.parameters();
+    return new TrainedTensors(set).parameters();
   }
 
   /**
@@ -609,7 +473,7 @@ public final class Adapters {
    * key there. Those that are absent are whole on each rank.
    */
   public Map<String, Shard> shards() {
-    return tensors.shards();
+    return new TrainedTensors(set).shards();
   }
 
   /**
@@ -626,7 +490,7 @@ public final class Adapters {
    * caller's scope.
    */
   public Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
-    return tensors.state(name, embeddings);
+    return new SavedTensors(set).state(name, embeddings);
   }
 
   /**
@@ -642,20 +506,7 @@ public final class Adapters {
 
   /** As above, with or without the base's embeddings. */
   public AdapterContents contents(String name, SaveStart how, SaveEmbeddings embeddings) {
-    if (set.referenceRefusals()) {
-      requireOneMethod(name);
-    }
-    return tensors.contents(name, how, embeddings);
-  }
-
-  private void requireOneMethod(String name) {
-    Set<String> methods =
-        names().stream().map(each -> config(each).peftType()).collect(toCollection(TreeSet::new));
-    if (methods.size() > 1) {
-      throw new UnsupportedAdapterException(
-          "%s can not be saved because its model has adapters of %s and the reference saves none of them; switch referenceRefusals off to save each in a folder of its own"
-              .formatted(name, methods));
-    }
+    return new SavedTensors(set).contents(name, how, embeddings);
   }
 
   /**
@@ -668,15 +519,7 @@ public final class Adapters {
    * @throws ConfigException if the adapter can not be converted; nothing is changed
    */
   public void restoreBase(String name) {
-    Entry entry = set.entry(name);
-    if (on(name).values().stream().allMatch(adapter -> adapter.takenOut() == null)) {
-      return;
-    }
-    set.requireUnmerged("the base can not be restored");
-    try (var restoring = new BaseRestoring(entry, factories)) {
-      set.lock().change(() -> restoring.run(set.active()));
-    }
-    entry.referenceRefusals(set.referenceRefusals());
+    BaseRestoring.of(set, name, arrivals.factories());
   }
 
   /**
@@ -688,14 +531,7 @@ public final class Adapters {
    * @throws IllegalStateException naming a layer whose weight is another
    */
   public void requireBase(String name, Map<String, WeightSketch> base) {
-    Map<String, Adaptable> layers = set.adaptables();
-    requireBase(
-        name,
-        base,
-        path -> {
-          Adaptable layer = layers.get(path);
-          return layer == null ? null : WeightSketch.of(layer);
-        });
+    new FirstBase(name, base).requireIn(set);
   }
 
   /**
@@ -709,30 +545,7 @@ public final class Adapters {
    * @throws IllegalStateException naming a layer whose weight was another
    */
   public void requireBaseOf(String adapter, String name, Map<String, WeightSketch> base) {
-    requireBase(name, base, set.entry(adapter).base()::get);
-  }
-
-  private static void requireBase(
-      String name,
-      Map<String, WeightSketch> base,
-      Function<String, @Nullable WeightSketch> present) {
-    List<String> others =
-        base.entrySet().stream()
-            .filter(
-                each -> {
-                  WeightSketch own = present.apply(each.getKey());
-                  return own != null && !own.matches(each.getValue());
-                })
-            .map(Map.Entry::getKey)
-            .toList();
-    if (!others.isEmpty()) {
-      throw new IllegalStateException(
-          "the weight of %s is not the one that %s was first put on%s: its start takes something out of the base and needs the untouched one; load the base anew, without other such adapters on it"
-              .formatted(
-                  others.getFirst(),
-                  name,
-                  others.size() == 1 ? "" : ", and %d more".formatted(others.size() - 1)));
-    }
+    new FirstBase(name, base).requireOf(set.entry(adapter));
   }
 
   /**
@@ -742,6 +555,6 @@ public final class Adapters {
    * @throws StateMismatchException naming layers whose tensors do not fit; nothing is changed
    */
   public LoadResult setState(String name, Map<String, Tensor> saved, LoadOptions options) {
-    return tensors.load(name, saved, options);
+    return new LoadedTensors(set).load(name, saved, options);
   }
 }

@@ -25,12 +25,26 @@ final class BaseRestoring implements AutoCloseable {
   private final Map<Adaptable, Adapter> made = new LinkedHashMap<>();
   private final Map<Adaptable, Tensor> weights = new LinkedHashMap<>();
 
-  BaseRestoring(Entry entry, Map<Class<? extends Adaptable>, AdapterFactory> factories) {
+  private BaseRestoring(Entry entry, Map<Class<? extends Adaptable>, AdapterFactory> factories) {
     this.entry = entry;
     this.factories = factories;
   }
 
-  void run(List<String> active) {
+  /** Restores what the start of one adapter took out; without such a start nothing happens. */
+  static void of(
+      AdapterSet set, String name, Map<Class<? extends Adaptable>, AdapterFactory> factories) {
+    Entry entry = set.entry(name);
+    if (set.on(name).values().stream().allMatch(adapter -> adapter.takenOut() == null)) {
+      return;
+    }
+    set.requireUnmerged("the base can not be restored");
+    try (var restoring = new BaseRestoring(entry, factories)) {
+      set.lock().change(() -> restoring.run(set.active()));
+    }
+    entry.referenceRefusals(set.referenceRefusals());
+  }
+
+  private void run(List<String> active) {
     try (var _ = new PointerScope();
         var _ = new NoGradGuard()) {
       AdapterConfig plain = null;

@@ -7,7 +7,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
-import java.util.concurrent.atomic.AtomicReference;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
@@ -16,11 +15,9 @@ import org.bytedeco.pytorch.Tensor;
 final class HotSwap {
 
   private final AdapterSet set;
-  private final AdapterState state;
 
-  HotSwap(AdapterSet set, AdapterState state) {
+  HotSwap(AdapterSet set) {
     this.set = set;
-    this.state = state;
   }
 
   LoadResult swap(String name, AdapterConfig next, Map<String, Tensor> saved) {
@@ -29,15 +26,13 @@ final class HotSwap {
     Swapping swapping = entry.trained().swapping(next);
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
-      AdapterTensors tensors = state.tensors(entry);
+      AdapterTensors tensors = set.tensors(entry);
       AdapterTensors.Fit fit = tensors.fit(saved, Map.of(), set.embeddings(), swapping::fitted);
       AdapterTensors.requireFit(fit, false, false);
       requireComplete(entry, fit);
       Loading.requireReplaceable(fit, set.embeddings());
       var zeros = zeros(entry, fit);
-      var result = new AtomicReference<LoadResult>();
-      set.lock().change(() -> result.set(exchange(entry, fit, zeros, swapping, next)));
-      return Objects.requireNonNull(result.get());
+      return set.changed(() -> exchange(entry, fit, zeros, swapping, next));
     }
   }
 
@@ -138,7 +133,9 @@ final class HotSwap {
     return adapters;
   }
 
+  /** Widens the factors of all adapters with zeros. */
   void widen(int rank) {
+    set.requireSome();
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
       var wider = new LinkedHashMap<Adapter, Map<String, Tensor>>();

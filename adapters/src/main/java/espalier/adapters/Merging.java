@@ -1,16 +1,13 @@
 package espalier.adapters;
 
 import espalier.nn.Adaptable;
-import espalier.nn.Adapter;
 import espalier.nn.AdapterStack;
 import espalier.nn.ExpertWeight;
 import espalier.nn.Float8Weight;
 import espalier.nn.Linear;
 import espalier.nn.Merge;
 import espalier.nn.QuantisedWeight;
-import espalier.nn.Replicable;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -22,6 +19,9 @@ import org.jspecify.annotations.Nullable;
 final class Merging {
 
   private final AdapterSet set;
+  private final Activation activation;
+  private final MergeRefusals refusals;
+  private final MergeTies ties;
 
   /** How a merge on one layer is got ready, given what merging gives on the layer it follows. */
   @FunctionalInterface
@@ -29,11 +29,22 @@ final class Merging {
     @Nullable Merge prepare(AdapterStack stack, List<String> names, @Nullable Merge leader);
   }
 
-  Merging(AdapterSet set) {
+  Merging(AdapterSet set, Activation activation) {
     this.set = set;
+    this.activation = activation;
+    refusals = new MergeRefusals(set);
+    ties = new MergeTies(set);
   }
 
   MergeResult merge(List<String> names, MergeOptions options) {
+    set.requireAll(names);
+    var together = new ArrayList<>(set.merged());
+    together.addAll(names);
+    activation.requireOneOwner(together);
+    return set.changed(() -> add(names, options));
+  }
+
+  private MergeResult add(List<String> names, MergeOptions options) {
     var warnings = new ArrayList<String>();
     List<String> before = set.merged();
     List<String> added = names.stream().filter(n -> !before.contains(n)).distinct().toList();
@@ -41,139 +52,23 @@ final class Merging {
       warnings.add("%s is merged already and is passed over".formatted(before));
     }
     Map<String, Adaptable> layers = set.layersOf(added);
-    Map<String, String> leaders = leaders(layers, added);
-    List<List<String>> untied = untied(layers.keySet(), leaders);
-    warnAboutTies(untied, warnings);
-    refuse(layers, added);
-    requireReady(layers, added);
+    Map<String, String> leaders = ties.leaders(layers, added);
+    List<List<String>> untied = ties.untied(layers.keySet(), leaders);
+    MergeTies.warn(untied, warnings);
+    MergeRefusals.refuse(layers, added);
+    refusals.requireReady(layers, added);
     warnAboutRounding(layers, added, warnings);
     if (!options.untieReplicas()) {
-      refuseReplicas(layers.keySet(), added);
+      refusals.refuseReplicas(layers.keySet(), added);
     }
     if (options.keepBackup()) {
       allOrNone(layers, leaders, added, options, AdapterStack::prepareMerge);
     } else {
-      refuseWithoutMultiplier(layers, added);
+      MergeRefusals.refuseWithoutMultiplier(layers, added);
       Preparation dividing = (stack, all, _) -> stack.prepareMergeWithoutBackup(all);
       allOrNone(layers, Map.of(), added, options, dividing);
     }
     return new MergeResult(added, untied, AdapterSet.told(warnings));
-  }
-
-  private List<List<String>> untied(Collection<String> paths, Map<String, String> leaders) {
-    return set.facts().tied().stream()
-        .filter(group -> group.stream().anyMatch(paths::contains))
-        .filter(group -> !leaders.containsValue(group.getFirst()))
-        .toList();
-  }
-
-  /**
-   * The layers that share the merged weight of another: all that a group of tied layers has of
-   * these adapters is shared too, and nothing took their weights apart before.
-   */
-  private Map<String, String> leaders(Map<String, Adaptable> layers, List<String> names) {
-    var leaders = new LinkedHashMap<String, String>();
-    for (List<String> group : set.facts().tied()) {
-      String first = group.getFirst();
-      if (group.stream().allMatch(path -> together(first, path, layers, names))) {
-        group.stream().skip(1).forEach(path -> leaders.put(path, first));
-      }
-    }
-    return leaders;
-  }
-
-  private boolean together(
-      String first, String path, Map<String, Adaptable> layers, List<String> names) {
-    Adaptable leader = layers.get(first);
-    Adaptable layer = layers.get(path);
-    if (leader == null || layer == null || address(leader) != address(layer)) {
-      return false;
-    }
-    return path.equals(first)
-        || names.stream()
-            .map(set::entry)
-            .filter(entry -> entry.layers().containsKey(first) || entry.layers().containsKey(path))
-            .allMatch(entry -> first.equals(entry.leaders().get(path)));
-  }
-
-  private static long address(Adaptable layer) {
-    return layer.weight().data_ptr().address();
-  }
-
-  private void refuseReplicas(Collection<String> paths, List<String> names) {
-    if (!(set.model() instanceof Replicable blocks)) {
-      return;
-    }
-    for (String block : blocks.replicas()) {
-      for (String path : paths) {
-        if (path.startsWith(block + ".")) {
-          throw new UnsupportedAdapterException(
-              "%s can not be merged because %s shares its weights with another block of layer_replication; untie the replicas, which gives each block weights of its own"
-                  .formatted(names, block));
-        }
-      }
-    }
-  }
-
-  private static void refuse(Map<String, Adaptable> layers, List<String> names) {
-    var refusals = new ArrayList<String>();
-    layers.forEach(
-        (path, layer) -> {
-          for (String name : names) {
-            Adapter adapter = layer.adapters().find(name);
-            String refusal = adapter == null ? null : refusal(layer, adapter);
-            if (refusal != null) {
-              refusals.add("%s at %s: %s".formatted(name, path, refusal));
-            }
-          }
-        });
-    if (!refusals.isEmpty()) {
-      throw new UnsupportedAdapterException(
-          refusals.size() == 1
-              ? refusals.getFirst()
-              : "%s; and %d more layers".formatted(refusals.getFirst(), refusals.size() - 1));
-    }
-  }
-
-  private void requireReady(Map<String, Adaptable> layers, List<String> names) {
-    for (String name : names) {
-      AdapterConfig config = set.entry(name).config();
-      set.entry(name)
-          .adapted()
-          .forEach(
-              (path, layer) -> {
-                String missing = layers.containsKey(path) ? config.missingForMerge(layer) : null;
-                if (missing != null) {
-                  throw new IllegalStateException("%s at %s: %s".formatted(name, path, missing));
-                }
-              });
-    }
-  }
-
-  private static void refuseWithoutMultiplier(Map<String, Adaptable> layers, List<String> names) {
-    layers.forEach(
-        (path, layer) ->
-            names.stream()
-                .map(layer.adapters()::find)
-                .filter(adapter -> adapter != null && !multiplies(adapter))
-                .findFirst()
-                .ifPresent(
-                    adapter -> {
-                      throw new UnsupportedAdapterException(
-                          "%s at %s is a %s, whose merge can not be divided out of the weight again; merge it with keepBackup"
-                              .formatted(names, path, adapter.typeName()));
-                    }));
-  }
-
-  private static boolean multiplies(Adapter adapter) {
-    try (var multiplier = adapter.multiplier()) {
-      return multiplier != null;
-    }
-  }
-
-  private static @Nullable String refusal(Adaptable layer, Adapter adapter) {
-    String own = adapter.mergeRefusal();
-    return own == null ? layer.mergeRefusal(adapter) : own;
   }
 
   private static void warnAboutRounding(
@@ -247,20 +142,39 @@ final class Merging {
     }
   }
 
-  /** Has exactly these adapters merged, in the place of those that are. */
+  /** Puts the weights of the base back; returns warnings. */
+  List<String> unmerge() {
+    boolean nothing = set.merged().isEmpty();
+    set.lock().change(set::unmerge);
+    return AdapterSet.told(nothing ? List.of("nothing is merged") : List.of());
+  }
+
+  /** Has exactly these adapters merged and active, in the place of those that are. */
   MergeResult switchTo(List<String> names, boolean safe) {
+    set.requireAll(names);
+    activation.requireOneOwner(names);
+    return set.changed(
+        () -> {
+          MergeResult result = exchange(names, safe);
+          activation.activateMerged(names);
+          return result;
+        });
+  }
+
+  private MergeResult exchange(List<String> names, boolean safe) {
     var warnings = new ArrayList<String>();
     List<String> before = set.merged();
     List<String> wanted = names.stream().distinct().toList();
     List<String> added = wanted.stream().filter(n -> !before.contains(n)).toList();
     Map<String, Adaptable> layers = set.layersOf(wanted);
-    refuse(layers, wanted);
-    requireReady(layers, wanted);
-    refuseReplicas(layers.keySet(), wanted);
-    Map<String, String> leaders = leaders(layers, wanted);
+    MergeRefusals.refuse(layers, wanted);
+    refusals.requireReady(layers, wanted);
+    refusals.refuseReplicas(layers.keySet(), wanted);
+    Map<String, String> leaders = ties.leaders(layers, wanted);
     List<List<String>> untied =
-        untied(layers.keySet().stream().filter(path -> unmerged(layers, path)).toList(), leaders);
-    warnAboutTies(untied, warnings);
+        ties.untied(
+            layers.keySet().stream().filter(path -> unmerged(layers, path)).toList(), leaders);
+    MergeTies.warn(untied, warnings);
     warnAboutRounding(layers, wanted, warnings);
     layers.putAll(set.layersOf(before));
     allOrNone(
@@ -276,16 +190,18 @@ final class Merging {
     return Objects.requireNonNull(layers.get(path)).adapters().merged().isEmpty();
   }
 
-  private static void warnAboutTies(List<List<String>> untied, List<String> warnings) {
-    if (!untied.isEmpty()) {
-      warnings.add(
-          "%s shared one weight and no longer do; tie_word_embeddings must be false from here on"
-              .formatted(untied));
-    }
+  /** Merges adapters, makes the result the model's own, and drops all adapters. */
+  MergeResult settle(List<String> names, MergeOptions options) {
+    return set.changed(
+        () -> {
+          MergeResult result = merge(names, options);
+          settle();
+          return result;
+        });
   }
 
   /** Drops all adapters and makes the present weights the model's own. */
-  void settle() {
+  private void settle() {
     set.allLayers().values().forEach(layer -> layer.adapters().settle());
     set.entries()
         .values()
@@ -302,6 +218,10 @@ final class Merging {
 
   /** Drops all adapters; returns warnings. */
   List<String> unload() {
+    return set.changed(this::drop);
+  }
+
+  private List<String> drop() {
     var warnings = new ArrayList<String>();
     set.entries()
         .forEach(

@@ -7,6 +7,7 @@ import espalier.nn.Layer;
 import espalier.nn.Linear;
 import espalier.nn.QuantisedWeight;
 import java.util.ArrayList;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
@@ -20,7 +21,12 @@ final class StatusReport {
 
   private StatusReport() {}
 
-  static List<LayerStatus> layers(Layer model) {
+  static List<LayerStatus> layers(AdapterSet set) {
+    set.requireSome();
+    return layers(set.model());
+  }
+
+  private static List<LayerStatus> layers(Layer model) {
     var all = new ArrayList<LayerStatus>();
     try (var _ = new PointerScope()) {
       model.walk(
@@ -78,7 +84,11 @@ final class StatusReport {
     return on == tensors.size() ? LayerStatus.Gradients.YES : LayerStatus.Gradients.IRREGULAR;
   }
 
-  static ModelStatus model(Layer model, Map<String, String> peftTypes) {
+  static ModelStatus model(AdapterSet set) {
+    set.requireSome();
+    Layer model = set.model();
+    var peftTypes = new LinkedHashMap<String, String>();
+    set.entries().forEach((name, entry) -> peftTypes.put(name, entry.config().peftType()));
     List<LayerStatus> layers = layers(model);
     Counts counts = Counts.of(model);
     var gradients = new TreeMap<String, LayerStatus.Gradients>();

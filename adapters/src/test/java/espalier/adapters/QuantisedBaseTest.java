@@ -343,16 +343,21 @@ class QuantisedBaseTest {
     }
   }
 
+  private static Adapters withLoraOnExperts(Tree model) {
+    Adapters adapters = Adapters.of(model, ModelFacts.of("llama"));
+    Targets targets = Targets.named().withParameters(List.of("m.w"));
+    LoraConfig config =
+        LoraConfig.builder().r(2).alpha(2).init(new LoraInit.Unset()).targets(targets).build();
+    adapters.attach("default", config, AttachOptions.seeded(1));
+    return adapters;
+  }
+
   @Test
   void what_is_merged_into_float8_beyond_its_range_becomes_its_end() {
     Tensor w = new Tree.Draw(3).normal(3, 6, 5).to(ScalarType.Float8_e4m3fn);
     try (Tree tree = Tree.empty().with("m.w", new ExpertWeight(w, false));
         var _ = new NoGradGuard()) {
-      Adapters adapters = Adapters.of(tree, ModelFacts.of("llama"));
-      Targets targets = Targets.named().withParameters(List.of("m.w"));
-      LoraConfig config =
-          LoraConfig.builder().r(2).alpha(2).init(new LoraInit.Unset()).targets(targets).build();
-      adapters.attach("default", config, AttachOptions.seeded(1));
+      Adapters adapters = withLoraOnExperts(tree);
       adapters.setScale("default", 1e6);
 
       adapters.merge(true);
@@ -369,11 +374,7 @@ class QuantisedBaseTest {
     var layer = new ExpertWeight(w, false);
     try (Tree tree = Tree.empty().with("m.w", layer);
         var _ = new NoGradGuard()) {
-      Adapters adapters = Adapters.of(tree, ModelFacts.of("llama"));
-      Targets targets = Targets.named().withParameters(List.of("m.w"));
-      LoraConfig config =
-          LoraConfig.builder().r(2).alpha(2).init(new LoraInit.Unset()).targets(targets).build();
-      adapters.attach("default", config, AttachOptions.seeded(1));
+      Adapters adapters = withLoraOnExperts(tree);
       Adapter lora = there(adapters.on("default").get("m.w"));
       Tensor sum = w.to(ScalarType.Float).add(lora.deltaWeight());
       Tensor x = new Tree.Draw(8).normal(3, 4, 5);

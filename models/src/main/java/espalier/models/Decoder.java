@@ -106,16 +106,16 @@ final class Decoder extends Model {
 
   @Override
   public List<Integer> sources() {
-    return stack.sources();
+    return stack.blocks().sources();
   }
 
   @Override
   public Set<String> replicas() {
-    return stack.replicas();
+    return stack.blocks().replicas();
   }
 
   @Override
   public Repetition repeat(int... sources) {
-    return stack.repeat(this::hasBlocks, sources);
+    return stack.blocks().repeat(this::hasBlocks, sources);
   }
 }

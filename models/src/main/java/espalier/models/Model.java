@@ -167,7 +167,7 @@ public abstract class Model extends Layer implements Replicable, Steady {
    */
   public final ParallelPlan parallelPlan(int ranks) {
     var styles = new LinkedHashMap<String, ParallelStyle>();
-    stacks().forEach(stack -> styles.putAll(stack.styles(ranks)));
+    stacks().forEach(stack -> styles.putAll(BlockSplit.styles(stack, ranks)));
     outputHead()
         .filter(_ -> config.vocabulary() % ranks == 0)
         .ifPresent(path -> styles.put(path, ParallelStyle.COLUMN_GATHERED));
@@ -182,7 +182,7 @@ public abstract class Model extends Layer implements Replicable, Steady {
 
   /** What each block of the last list is: of the decoder, if there is one. */
   public final List<BlockKind> blockKinds() {
-    return stacks().getLast().kinds();
+    return stacks().getLast().blocks().kinds();
   }
 
   /** The paths of the lists of blocks, such as {@code model.layers}. */

@@ -6,26 +6,14 @@ import static org.bytedeco.pytorch.global.torch.zeros_like;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Embedding;
-import espalier.nn.Layer;
 import espalier.nn.Linear;
-import espalier.nn.ParallelStyle;
 import espalier.nn.Recompute;
-import espalier.nn.Replicable;
 import espalier.nn.Scope;
 import java.util.ArrayList;
-import java.util.Arrays;
-import java.util.Collections;
 import java.util.EnumMap;
 import java.util.HashMap;
-import java.util.LinkedHashMap;
-import java.util.LinkedHashSet;
-import java.util.List;
 import java.util.Map;
-import java.util.Objects;
-import java.util.Set;
-import java.util.function.IntConsumer;
 import java.util.function.IntFunction;
-import java.util.stream.IntStream;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -38,9 +26,7 @@ final class Stack {
 
   private final DecoderSpec spec;
   private final Map<Part, Adaptable> parts = new EnumMap<>(Part.class);
-  private final Group list;
-  private List<Block> blocks;
-  private List<Integer> sources;
+  private final BlockList blocks;
   private final @Nullable RelativeBias relativeBias;
   private int vocabulary;
 
@@ -52,28 +38,17 @@ final class Stack {
         .forEach(
             (part, path) -> {
               if (part == Part.BLOCKS) {
-                made.addAll(blocks(tree, path, spec));
+                made.addAll(BlockList.make(tree, path, spec));
               } else {
                 parts.put(part, make(tree, path, part));
               }
             });
-    list = tree.node(spec.names().get(Part.BLOCKS), "ModuleList");
-    blocks = made;
-    sources = IntStream.range(0, made.size()).boxed().toList();
+    blocks = new BlockList(tree, spec, made);
     Embedding table = made.getFirst().relativeBias();
     relativeBias =
         table != null && spec.position() instanceof Position.Relative relative
             ? new RelativeBias(table, relative, !spec.causal())
             : null;
-  }
-
-  private static List<Block> blocks(Tree tree, String path, DecoderSpec spec) {
-    tree.node(path, "ModuleList");
-    var blocks = new ArrayList<Block>();
-    for (int i = 0; i < spec.blocks().size(); i++) {
-      blocks.add(new Block(tree, path + "." + i, i, spec, spec.blocks().get(i)));
-    }
-    return blocks;
   }
 
   private Adaptable make(Tree tree, String path, Part part) {
@@ -101,47 +76,6 @@ final class Stack {
 
   int depth() {
     return blocks.size();
-  }
-
-  /**
-   * How the blocks are split over ranks: what widens along its outputs, what narrows again along
-   * its inputs. Attention stays whole where its heads can not be told apart by a part of a weight:
-   * where one weight gives queries, keys and values, or a table gives each head a bias.
-   */
-  Map<String, ParallelStyle> styles(int ranks) {
-    var styles = new LinkedHashMap<String, ParallelStyle>();
-    boolean heads =
-        !spec.blockNames().has(Part.QKV) && !(spec.position() instanceof Position.Relative);
-    for (int i = 0; i < blocks.size(); i++) {
-      AttentionSpec attention = blocks.get(i).spec().attention();
-      if (heads && (attention.heads() % ranks != 0 || attention.kvHeads() % ranks != 0)) {
-        throw new IllegalArgumentException(
-            "the model has %d heads and %d key heads, which can not be dealt to %d ranks; take a divisor of both"
-                .formatted(attention.heads(), attention.kvHeads(), ranks));
-      }
-      String block = spec.names().get(Part.BLOCKS) + "." + i + ".";
-      String within = i + ".";
-      spec.blockNames()
-          .forEach(
-              (part, name) -> {
-                ParallelStyle style = style(part, heads);
-                if (style != null && list.find(within + name) instanceof Adaptable) {
-                  styles.put(block + name, style);
-                }
-              });
-    }
-    return styles;
-  }
-
-  private static @Nullable ParallelStyle style(Part part, boolean heads) {
-    return switch (part) {
-      case Q, K, V -> heads ? ParallelStyle.COLUMN : null;
-      case O -> heads ? ParallelStyle.ROW : null;
-      case Q_NORM, K_NORM -> heads ? ParallelStyle.REPLICATED_SUMMED : null;
-      case GATE, UP -> ParallelStyle.COLUMN;
-      case DOWN -> ParallelStyle.ROW;
-      default -> null;
-    };
   }
 
   Embedding tokens() {
@@ -179,7 +113,7 @@ final class Stack {
     Tensor positions = positions(in);
     Tensor x = embedded(in, positions);
     Pass pass = pass(in, positions);
-    for (Block block : blocks) {
+    for (Block block : blocks.present()) {
       Tensor before = x;
       x = step(block, before, pass, in.checkpointing());
       if (!GradMode.is_enabled()) {
@@ -289,7 +223,7 @@ final class Stack {
     // A trained bias must be computed again with each block that backward runs again.
     boolean anew = table != null && in.checkpointing() && table.trained();
     Tensor bias = anew ? null : bias(in);
-    for (Block block : blocks) {
+    for (Block block : blocks.present()) {
       AttentionSpec attention = block.spec().attention();
       Rope rope = attention.rope();
       if (rope != null && !rotations.containsKey(rope)) {
@@ -314,120 +248,8 @@ final class Stack {
     return rope.dynamic() ? positions.max().item_long() + 1 : in.past() + in.time();
   }
 
-  /** For each block the index of the checkpoint's block that it is. */
-  List<Integer> sources() {
-    return sources;
-  }
-
-  /** What each block is, in the present order. */
-  List<BlockKind> kinds() {
-    return blocks.stream().map(block -> BlockKind.of(block.spec())).toList();
-  }
-
-  /** The paths of the blocks that share their weights with another. */
-  Set<String> replicas() {
-    var paths = new LinkedHashSet<String>();
-    for (int i = 0; i < sources.size(); i++) {
-      if (Collections.frequency(sources, sources.get(i)) > 1) {
-        paths.add(spec.names().get(Part.BLOCKS) + "." + i);
-      }
-    }
-    return paths;
-  }
-
-  /**
-   * Makes a new list of blocks out of the present one; see {@link Replicable#repeat}.
-   *
-   * @param changed told how many blocks there are, also when the old list is put back
-   */
-  Replicable.Repetition repeat(IntConsumer changed, int... chosen) {
-    requireRepeatable(chosen);
-    var made = new ArrayList<Block>();
-    var nodes = new LinkedHashMap<String, Layer>();
-    for (int i = 0; i < chosen.length; i++) {
-      var tree = new Tree(new BlockWeights(blockAt(chosen[i])));
-      made.add(new Block(tree, "block", i, spec, blocks.get(chosen[i]).spec()));
-      nodes.put(Integer.toString(i), tree.node("block", "DecoderBlock"));
-    }
-    List<Integer> now = Arrays.stream(chosen).mapToObj(sources::get).toList();
-    var before = new Blocks(blocks, new LinkedHashMap<>(list.children()), sources);
-    var after = new Blocks(made, nodes, now);
-    place(after, changed);
-    return new Repetition(before, after, changed);
-  }
-
-  private record Blocks(List<Block> blocks, Map<String, Layer> nodes, List<Integer> sources) {
-    void close() {
-      nodes.values().forEach(Layer::close);
-    }
-  }
-
-  private final class Repetition implements Replicable.Repetition {
-    private final Blocks before;
-    private final Blocks after;
-    private final IntConsumer changed;
-    private boolean decided;
-
-    Repetition(Blocks before, Blocks after, IntConsumer changed) {
-      this.before = before;
-      this.after = after;
-      this.changed = changed;
-    }
-
-    @Override
-    public void keep() {
-      decided = true;
-      before.close();
-    }
-
-    @Override
-    public void close() {
-      if (!decided) {
-        decided = true;
-        place(before, changed);
-        after.close();
-      }
-    }
-  }
-
-  private void place(Blocks chosen, IntConsumer changed) {
-    boolean training = list.training();
-    Set.copyOf(list.children().keySet()).forEach(list::takeOff);
-    chosen
-        .nodes()
-        .forEach(
-            (name, node) -> {
-              node.train(training);
-              list.hang(name, node);
-            });
-    blocks = chosen.blocks();
-    sources = chosen.sources();
-    changed.accept(blocks.size());
-  }
-
-  private void requireRepeatable(int... chosen) {
-    list.layers()
-        .values()
-        .forEach(
-            layer -> {
-              if (layer instanceof Adaptable a && !a.adapters().all().isEmpty()) {
-                throw new IllegalStateException(
-                    "layers can not be repeated once adapters are attached; repeat them first");
-              }
-            });
-    for (int source : chosen) {
-      if (source < 0 || source >= blocks.size()) {
-        throw new IllegalArgumentException(
-            "layer_replication names layer %d but the model has layers 0 to %d"
-                .formatted(source, blocks.size() - 1));
-      }
-    }
-    if (chosen.length == 0) {
-      throw new IllegalArgumentException("layer_replication leaves no layer; name at least one");
-    }
-  }
-
-  private Layer blockAt(int index) {
-    return Objects.requireNonNull(list.children().get(Integer.toString(index)));
+  /** The blocks in their present order. */
+  BlockList blocks() {
+    return blocks;
   }
 }

@@ -7,10 +7,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
-import java.util.TreeSet;
 import java.util.function.Function;
 import org.bytedeco.javacpp.PointerScope;
-import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -30,8 +28,7 @@ public abstract class Adapter extends Layer {
   private @Nullable Tensor residual;
   private boolean trainable;
   private boolean referenceRefusals;
-  private final Set<String> unfilled = new TreeSet<>();
-  private Function<String, RuntimeException> complaint = IllegalStateException::new;
+  private final Unfilled unfilled = new Unfilled();
   private double scale = 1;
 
   /**
@@ -309,36 +306,22 @@ public abstract class Adapter extends Layer {
    * @param whenUsed makes the exception, given the name of a tensor
    */
   public final void empty(Collection<String> names, Function<String, RuntimeException> whenUsed) {
-    complaint = whenUsed;
-    try (var _ = new PointerScope();
-        var _ = new NoGradGuard()) {
-      state()
-          .forEach(
-              (name, own) -> {
-                if (names.contains(name) && own.is_floating_point()) {
-                  Tensor one = own.new_empty(new long[0]).fill_(new Scalar(Double.NaN));
-                  own.set_data(one.expand(own.sizes(), false));
-                  unfilled.add(name);
-                }
-              });
-    }
+    unfilled.empty(state(), names, whenUsed);
   }
 
   /** Says that these tensors have values now. */
   public final void filled(Collection<String> names) {
-    unfilled.removeAll(names);
+    unfilled.filled(names);
   }
 
   /** Names of tensors that have no values yet. */
   public final Set<String> unfilled() {
-    return Collections.unmodifiableSet(unfilled);
+    return unfilled.names();
   }
 
   /** Throws what {@link #empty} was given if some tensor has no values yet. */
   public final void requireFilled() {
-    if (!unfilled.isEmpty()) {
-      throw complaint.apply(unfilled.iterator().next());
-    }
+    unfilled.requireNone();
   }
 
   /**

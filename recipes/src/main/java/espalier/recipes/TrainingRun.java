@@ -8,9 +8,7 @@ import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.nn.Collective;
 import espalier.text.Example;
 import espalier.text.Tokenizer;
-import espalier.training.BatchPlan;
 import espalier.training.Encoded;
-import espalier.training.EpochOrder;
 import espalier.training.EvalMetrics;
 import espalier.training.Optimizer;
 import espalier.training.ParameterGroup;
@@ -19,7 +17,6 @@ import espalier.training.RunListener;
 import espalier.training.RunLog;
 import espalier.training.Sample;
 import espalier.training.TensorBoardWriter;
-import espalier.training.TrainingConfig;
 import espalier.training.TrainingLoop;
 import espalier.training.TrainingState;
 import java.io.IOException;
@@ -160,37 +157,8 @@ public final class TrainingRun implements AutoCloseable {
    *     of another recipe
    */
   public TrainingState train(boolean resume) {
-    var settings = recipe.training();
-    var order =
-        recipe.data().shuffle()
-            ? new EpochOrder.Shuffled(settings.seed())
-            : new EpochOrder.InFileOrder();
-    var plan =
-        new BatchPlan(
-            train.examples(), order, settings.batchSize(), settings.gradientAccumulation());
-    int steps = settings.steps() > 0 ? settings.steps() : plan.steps(settings.epochs());
-    if (settings.steps() > 0 && settings.epochs() != TrainingSection.EPOCHS) {
-      listener.message(
-          "training.steps is %d and goes before training.epochs, so the %s epochs do not count; leave one of the two out"
-              .formatted(settings.steps(), settings.epochs()));
-    }
-    if (settings.warmup() >= 1 && settings.warmup() >= steps) {
-      listener.message(
-          "training.warmup is %.0f steps but the run has %d, so the learning rate reaches %s at its end or never; lower warmup"
-              .formatted(settings.warmup(), steps, settings.learningRate()));
-    }
-    var config =
-        new TrainingConfig(
-            steps,
-            settings.courseOfRate(),
-            recipe.data().packing(),
-            recipe.data().maxLength(),
-            padId(),
-            settings.evaluateEvery(),
-            settings.saveEvery(),
-            settings.earlyStopping(),
-            settings.seed());
-    folder.once(() -> claim(resume));
+    RunPlan plan = RunPlan.of(recipe, train.examples(), padId(), listener::message);
+    folder.claim(recipe, resume);
     try (Optimizer optimizer = optimizer()) {
       if (RecipeRanks.leads(ranks)) {
         report(optimizer.groups());
@@ -198,20 +166,15 @@ public final class TrainingRun implements AutoCloseable {
       int examples = train.examples().size();
       TrainingState start =
           resume ? folder.resume(model, ADAPTER, optimizer, examples) : TrainingState.START;
-      TrainingState end = run(plan, config, optimizer, start, examples);
+      TrainingState end = run(plan, optimizer, start, examples);
       finish(end);
       return end;
     }
   }
 
-  private TrainingState run(
-      BatchPlan plan,
-      TrainingConfig config,
-      Optimizer optimizer,
-      TrainingState start,
-      int examples) {
+  private TrainingState run(RunPlan plan, Optimizer optimizer, TrainingState start, int examples) {
     if (!RecipeRanks.leads(ranks)) {
-      return loop(plan, config, optimizer, listener, examples).run(start);
+      return loop(plan, optimizer, listener, examples).run(start);
     }
     Path metrics = folder.file(METRICS);
     boolean fresh = start.step() == 0;
@@ -221,22 +184,21 @@ public final class TrainingRun implements AutoCloseable {
                 ? TensorBoardWriter.create(folder.path())
                 : TensorBoardWriter.resume(folder.path(), start.step())) {
       RunListener all = RunListener.all(List.of(log, board, listener));
-      return loop(plan, config, optimizer, all, examples).run(start);
+      return loop(plan, optimizer, all, examples).run(start);
     } catch (IOException e) {
       throw new CheckpointException(
           "the run's record in %s can not be written: %s".formatted(folder.path(), e), e);
     }
   }
 
-  private TrainingLoop loop(
-      BatchPlan plan, TrainingConfig config, Optimizer optimizer, RunListener told, int examples) {
+  private TrainingLoop loop(RunPlan plan, Optimizer optimizer, RunListener told, int examples) {
     return new TrainingLoop(
         trainee,
         optimizer,
         recipe.training().maxGradNorm(),
-        plan,
+        plan.batches(),
         evaluation,
-        config,
+        plan.config(),
         told,
         new TrainingLoop.Checkpoints() {
           @Override
@@ -253,22 +215,6 @@ public final class TrainingRun implements AutoCloseable {
             }
           }
         });
-  }
-
-  private void claim(boolean resume) {
-    String resolved = ResolvedRecipe.yaml(recipe);
-    folder.recover();
-    if (!resume && folder.used()) {
-      throw new RecipeException(
-          "%s holds a run already; add --resume to go on with it, or choose another output"
-              .formatted(folder.path()));
-    }
-    String before = folder.read("recipe.yaml");
-    if (resume && before != null && folder.used()) {
-      ResolvedRecipe.requireSame(before, resolved);
-    }
-    folder.create();
-    AtomicFiles.write(folder.file("recipe.yaml"), resolved);
   }
 
   private Optimizer optimizer() {

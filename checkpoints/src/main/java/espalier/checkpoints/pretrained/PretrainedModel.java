@@ -8,7 +8,6 @@ import espalier.adapters.LoadResult;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.SaveEmbeddings;
 import espalier.adapters.SaveStart;
-import espalier.adapters.TokenRows;
 import espalier.adapters.catalog.AdapterCatalog;
 import espalier.checkpoints.AdapterFiles;
 import espalier.checkpoints.AdapterSource;
@@ -17,22 +16,13 @@ import espalier.checkpoints.ModelSource;
 import espalier.checkpoints.OriginalWeights;
 import espalier.models.Model;
 import espalier.models.NewRows;
-import espalier.nn.Collective;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
-import espalier.nn.QuantisedWeight;
 import espalier.text.Tokenizer;
 import java.nio.file.Path;
-import java.util.HashMap;
 import java.util.List;
-import java.util.Objects;
 import java.util.Optional;
 import java.util.function.Consumer;
-import java.util.function.Function;
-import java.util.function.Supplier;
-import java.util.stream.Collectors;
-import java.util.stream.IntStream;
-import java.util.stream.Stream;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
@@ -48,16 +38,25 @@ import org.jspecify.annotations.Nullable;
 public final class PretrainedModel implements AutoCloseable {
 
   private final String name;
-  private ModelParts parts;
-  private boolean tokensAdded;
+  private final GrowingTokens tokens;
   private final Adapters adapters;
   private final AdapterCatalog catalog;
 
   private PretrainedModel(String name, ModelParts parts, AdapterCatalog catalog) {
     this.name = name;
-    this.parts = parts;
+    tokens = new GrowingTokens(name, parts);
     this.catalog = catalog;
-    this.adapters = Adapters.of(parts.model(), facts(name, parts));
+    adapters = Adapters.of(parts.model(), facts(name, parts));
+  }
+
+  private static ModelFacts facts(String name, ModelParts parts) {
+    Model model = parts.model();
+    return ModelFacts.of(model.modelType())
+        .withEmbeddings(model.inputEmbedding().orElse(null), model.outputHead().orElse(null))
+        .withTied(TiedLayers.of(model))
+        .withName(name, null)
+        .withVocabulary(parts.vocabulary())
+        .withAutoMapping(parts.autoMapping());
   }
 
   /**
@@ -120,8 +119,7 @@ public final class PretrainedModel implements AutoCloseable {
    * into them afterwards is not rounded to a form again. Nothing may be merged yet.
    */
   public void dequantise() {
-    parts
-        .model()
+    model()
         .walk(
             (_, layer) -> {
               if (layer instanceof Linear linear) {
@@ -132,24 +130,12 @@ public final class PretrainedModel implements AutoCloseable {
 
   /** Bytes that the quantised weights take, shared ones once; 0 without any. */
   public long quantisedBytes() {
-    return quantised().mapToLong(QuantisedWeight::bytes).sum();
+    return QuantisedSize.of(model()).bytes();
   }
 
   /** How many numbers the quantised weights stand for, shared ones once; 0 without any. */
   public long quantisedNumbers() {
-    return quantised().mapToLong(weight -> weight.out() * weight.in()).sum();
-  }
-
-  private Stream<QuantisedWeight> quantised() {
-    return parts.model().layers().values().stream()
-        .filter(Linear.class::isInstance)
-        .map(layer -> ((Linear) layer).quantised())
-        .filter(Objects::nonNull)
-        .collect(
-            Collectors.toMap(
-                QuantisedWeight::identity, Function.identity(), (first, _) -> first, HashMap::new))
-        .values()
-        .stream();
+    return QuantisedSize.of(model()).numbers();
   }
 
   /**
@@ -161,43 +147,13 @@ public final class PretrainedModel implements AutoCloseable {
    *     which has no others than the rounded ones
    */
   public OriginalWeights originalWeights() {
-    if (parts.path().toString().endsWith(".gguf")) {
+    if (tokens.parts().path().toString().endsWith(".gguf")) {
       throw CheckpointException.in(
-          parts.path(),
+          tokens.parts().path(),
           "holds no weights but those in its blocks; open the weights that it was made from with"
               + " OriginalWeights.open");
     }
-    return OriginalWeights.open(parts.path());
-  }
-
-  private static ModelFacts facts(String name, ModelParts parts) {
-    Model model = parts.model();
-    List<List<String>> tied =
-        model.tiedWeights().stream()
-            .map(
-                group ->
-                    group.stream()
-                        .map(PretrainedModel::layerOf)
-                        // the token embedding is the source of what it shares
-                        .sorted((a, b) -> Boolean.compare(isHead(a, model), isHead(b, model)))
-                        .toList())
-            .toList();
-    return ModelFacts.of(model.modelType())
-        .withEmbeddings(model.inputEmbedding().orElse(null), model.outputHead().orElse(null))
-        .withTied(tied)
-        .withName(name, null)
-        .withVocabulary(parts.vocabulary())
-        .withAutoMapping(parts.autoMapping());
-  }
-
-  private static boolean isHead(String path, Model model) {
-    return model.outputHead().filter(path::equals).isPresent();
-  }
-
-  private static String layerOf(String parameter) {
-    return parameter.endsWith(".weight")
-        ? parameter.substring(0, parameter.length() - ".weight".length())
-        : parameter;
+    return OriginalWeights.open(tokens.parts().path());
   }
 
   /** The path or the hub's name that it was loaded by. */
@@ -207,12 +163,12 @@ public final class PretrainedModel implements AutoCloseable {
 
   /** The model itself. */
   public Model model() {
-    return parts.model();
+    return tokens.parts().model();
   }
 
   /** The tokenizer, if the checkpoint has one. */
   public Optional<Tokenizer> findTokenizer() {
-    return Optional.ofNullable(parts.tokenizer());
+    return Optional.ofNullable(tokens.parts().tokenizer());
   }
 
   /**
@@ -221,13 +177,7 @@ public final class PretrainedModel implements AutoCloseable {
    * @throws CheckpointException if the checkpoint has none
    */
   public Tokenizer tokenizer() {
-    Tokenizer tokenizer = parts.tokenizer();
-    if (tokenizer == null) {
-      throw new CheckpointException(
-          "%s has no tokenizer.json, which is needed to read and write text; put it into the folder"
-              .formatted(name));
-    }
-    return tokenizer;
+    return tokens.tokenizer();
   }
 
   /**
@@ -244,26 +194,7 @@ public final class PretrainedModel implements AutoCloseable {
    *     nothing is changed
    */
   public List<Integer> addTokens(List<String> tokens, boolean special, NewRows rows) {
-    Tokenizer before = tokenizer();
-    Tokenizer after = extend(tokens, special, rows);
-    before.close();
-    return tokens.stream().map(token -> after.id(token).orElseThrow()).toList();
-  }
-
-  /** The former tokenizer stays open. */
-  private Tokenizer extend(List<String> tokens, boolean special, NewRows rows) {
-    Tokenizer after = tokenizer().withTokens(tokens, special);
-    try {
-      if (after.vocabularySize() > model().config().vocabulary()) {
-        model().resizeTokenEmbeddings(after.vocabularySize(), rows);
-      }
-    } catch (RuntimeException e) {
-      after.close();
-      throw e;
-    }
-    tokensAdded |= after.vocabularySize() > tokenizer().vocabularySize();
-    parts = parts.withTokenizer(after);
-    return after;
+    return this.tokens.add(tokens, special, rows);
   }
 
   /**
@@ -271,9 +202,7 @@ public final class PretrainedModel implements AutoCloseable {
    * tokenizer, or it is no extension of the model's.
    */
   public List<String> missingTokens(Path folder) {
-    return MoreTokens.in(folder, parts.tokenizer(), parts.path()).stream()
-        .flatMap(run -> run.tokens().stream())
-        .toList();
+    return tokens.missing(folder);
   }
 
   /**
@@ -284,44 +213,7 @@ public final class PretrainedModel implements AutoCloseable {
    *     nothing is changed
    */
   public void adoptTokens(Path folder) {
-    for (MoreTokens run : MoreTokens.in(folder, parts.tokenizer(), parts.path())) {
-      addTokens(run.tokens(), run.special(), NewRows.aroundMean(0));
-    }
-  }
-
-  /** Loads what needs the tokens of a folder; if that fails, the model has them no more. */
-  private LoadResult withTokensOf(Path folder, Supplier<LoadResult> load) {
-    List<MoreTokens> more = MoreTokens.in(folder, parts.tokenizer(), parts.path());
-    if (more.isEmpty()) {
-      return load.get();
-    }
-    Tokenizer before = tokenizer();
-    boolean added = tokensAdded;
-    int rows = model().config().vocabulary();
-    try {
-      for (MoreTokens run : more) {
-        Tokenizer last = tokenizer();
-        extend(run.tokens(), run.special(), NewRows.aroundMean(0));
-        close(last, before);
-      }
-      LoadResult result = load.get();
-      before.close();
-      return result;
-    } catch (RuntimeException | Error e) {
-      close(tokenizer(), before);
-      parts = parts.withTokenizer(before);
-      tokensAdded = added;
-      if (model().config().vocabulary() != rows) {
-        model().resizeTokenEmbeddings(rows, NewRows.aroundMean(0));
-      }
-      throw e;
-    }
-  }
-
-  private static void close(Tokenizer tokenizer, Tokenizer kept) {
-    if (tokenizer != kept) {
-      tokenizer.close();
-    }
+    tokens.adopt(folder);
   }
 
   /** The adapters: everything that can be done with them. */
@@ -349,7 +241,7 @@ public final class PretrainedModel implements AutoCloseable {
    * tells, are added first, and {@link #tokenizer} is another one then.
    */
   public LoadResult loadAdapter(String adapter, Path folder, LoadOptions options) {
-    return withTokensOf(
+    return tokens.with(
         folder, () -> AdapterFiles.load(adapters, adapter, folder, catalog, options));
   }
 
@@ -384,48 +276,14 @@ public final class PretrainedModel implements AutoCloseable {
 
   /** Saves an adapter as a folder, as trained or converted. */
   public void saveAdapter(String adapter, Path folder, SaveStart start) {
-    saveAdapter(
-        adapter, folder, start, hasAllNewRows(adapter) ? SaveEmbeddings.NO : SaveEmbeddings.AUTO);
-  }
-
-  private boolean hasAllNewRows(String adapter) {
-    List<Integer> fresh =
-        IntStream.range(parts.vocabulary(), model().config().vocabulary()).boxed().toList();
-    String input = model().inputEmbedding().orElse("");
-    String head = model().outputHead().orElse(input);
-    boolean one =
-        head.equals(input)
-            || model().tiedWeights().stream()
-                .anyMatch(group -> group.containsAll(List.of(input + ".weight", head + ".weight")));
-    List<String> layers = one ? List.of(input) : List.of(input, head);
-    return !fresh.isEmpty()
-        && switch (adapters.config(adapter).tokens()) {
-          case null -> false;
-          case TokenRows.OfInput(var ids) -> one && ids.containsAll(fresh);
-          case TokenRows.OfLayers(var named) ->
-              layers.stream()
-                  .allMatch(
-                      layer ->
-                          named.entrySet().stream()
-                              .anyMatch(
-                                  each ->
-                                      ("." + layer).endsWith("." + each.getKey())
-                                          && each.getValue().containsAll(fresh)));
-        };
+    boolean whole = tokens.newOnesIn(adapters.config(adapter).tokens());
+    saveAdapter(adapter, folder, start, whole ? SaveEmbeddings.NO : SaveEmbeddings.AUTO);
   }
 
   /** Saves an adapter as a folder, with or without the base's embeddings. */
   public void saveAdapter(String adapter, Path folder, SaveStart start, SaveEmbeddings embeddings) {
     AdapterFiles.save(adapters, adapter, folder, catalog, start, embeddings);
-    if (!tokensAdded) {
-      return;
-    }
-    Collective ranks = adapters.ranks();
-    if (ranks == null) {
-      tokenizer().save(folder);
-    } else {
-      ranks.first(() -> tokenizer().save(folder));
-    }
+    tokens.saveTokenizer(folder, adapters.ranks());
   }
 
   /**
@@ -435,16 +293,16 @@ public final class PretrainedModel implements AutoCloseable {
    * @param dtype of the weights, or null for that of the model
    */
   public void save(Path folder, @Nullable ScalarType dtype) {
-    parts.save(folder, dtype);
+    tokens.parts().save(folder, dtype);
   }
 
   /** The layer at a path, or null. */
   public @Nullable Layer find(String path) {
-    return parts.model().find(path);
+    return tokens.parts().model().find(path);
   }
 
   @Override
   public void close() {
-    parts.close();
+    tokens.parts().close();
   }
 }

@@ -1,59 +1,31 @@
 package espalier.adapters;
 
+import static java.util.stream.Collectors.toCollection;
+
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Shard;
-import java.util.ArrayList;
-import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
-import java.util.function.Function;
-import org.bytedeco.javacpp.PointerScope;
+import java.util.Set;
+import java.util.TreeSet;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** The tensors of a model's adapters, read out and put in. */
-final class AdapterState {
+/** What is saved of the adapters of a model. */
+final class SavedTensors {
 
   private final AdapterSet set;
 
-  AdapterState(AdapterSet set) {
+  SavedTensors(AdapterSet set) {
     this.set = set;
-  }
-
-  Map<String, Tensor> parameters() {
-    return ofTrained(AdapterTensors::trained);
-  }
-
-  Map<String, Shard> shards() {
-    return ofTrained(AdapterTensors::shards);
-  }
-
-  private <T> Map<String, T> ofTrained(Function<AdapterTensors, Map<String, T>> what) {
-    var training = new LinkedHashMap<String, AdapterTensors>();
-    set.entries()
-        .forEach(
-            (name, entry) -> {
-              AdapterTensors tensors = tensors(entry);
-              if (!tensors.trained().isEmpty()) {
-                training.put(name, tensors);
-              }
-            });
-    boolean alone = training.size() == 1;
-    var all = new LinkedHashMap<String, T>();
-    training.forEach(
-        (name, tensors) ->
-            what.apply(tensors)
-                .forEach((key, each) -> all.put(alone ? key : name + "/" + key, each)));
-    return Collections.unmodifiableMap(all);
   }
 
   Map<String, Tensor> state(String name, SaveEmbeddings embeddings) {
     Entry entry = set.entry(name);
     set.on(name).values().forEach(Adapter::requireFilled);
-    Map<String, Tensor> state = tensors(entry).state();
+    Map<String, Tensor> state = set.tensors(entry).state();
     boolean targeted = onEmbeddings(entry);
     // with token rows a small file is meant, also where the head has a branch
     boolean asked = (targeted && entry.config().tokens() == null) || resized();
@@ -100,13 +72,16 @@ final class AdapterState {
   }
 
   AdapterContents contents(String name, SaveStart how, SaveEmbeddings embeddings) {
+    if (set.referenceRefusals()) {
+      requireOneMethod(name);
+    }
     Entry entry = set.entry(name);
     AdapterConfig config = entry.config();
     Map<String, Tensor> state = state(name, embeddings);
     if (embeddings == SaveEmbeddings.AUTO) {
       tellWhyEmbeddings(entry);
     }
-    Map<String, Tensor> initial = tensors(entry).initial();
+    Map<String, Tensor> initial = set.tensors(entry).initial();
     boolean plain =
         switch (how) {
           case AS_TRAINED -> false;
@@ -123,6 +98,18 @@ final class AdapterState {
     var whole = new LinkedHashMap<>(state);
     set.embeddings().forEach((path, layer) -> putWhole(path, layer, entry, whole));
     return config.withoutStart(whole, initial);
+  }
+
+  private void requireOneMethod(String name) {
+    Set<String> methods =
+        set.entries().values().stream()
+            .map(entry -> entry.config().peftType())
+            .collect(toCollection(TreeSet::new));
+    if (methods.size() > 1) {
+      throw new UnsupportedAdapterException(
+          "%s can not be saved because its model has adapters of %s and the reference saves none of them; switch referenceRefusals off to save each in a folder of its own"
+              .formatted(name, methods));
+    }
   }
 
   /** A base weight that is saved along is the one before the start took something out of it. */
@@ -147,55 +134,5 @@ final class AdapterState {
           set.embeddings().keySet().stream().anyMatch(entry.adapted()::containsKey);
       case Modules.AllLinear(), Modules.ByArchitecture() -> false;
     };
-  }
-
-  AdapterTensors tensors(Entry entry) {
-    BaseBiases biases = entry.biases();
-    return new AdapterTensors(
-        entry,
-        set.on(entry.name()),
-        biases == null ? Map.of() : biases.layers(),
-        path -> set.entries().values().stream().anyMatch(e -> e.adapted().containsKey(path)));
-  }
-
-  LoadResult load(String name, Map<String, Tensor> saved, LoadOptions options) {
-    Entry entry = set.entry(name);
-    if (set.merged().contains(name)) {
-      throw new IllegalStateException(
-          "the adapter %s is merged and can not be loaded into; unmerge it first".formatted(name));
-    }
-    AdapterTensors.Fit fit = tensors(entry).fit(saved, options.keyMapping(), set.embeddings());
-    AdapterTensors.requireFit(fit, options.ignoreMismatched(), options.strict());
-    Loading.requireReplaceable(fit, set.embeddings());
-    try (var _ = new PointerScope()) {
-      var adapters = set.on(name);
-      Loading.requireLoadable(fit, adapters);
-      set.lock().change(() -> load(entry, adapters, fit));
-    }
-    return finish(entry, fit, List.of());
-  }
-
-  private static void load(Entry entry, Map<String, Adapter> adapters, AdapterTensors.Fit fit) {
-    fit.byLayer.forEach(
-        (path, tensors) -> Objects.requireNonNull(adapters.get(path)).load(tensors));
-    BaseBiases biases = entry.biases();
-    if (biases != null) {
-      fit.biases.forEach(biases::load);
-    }
-  }
-
-  /** Takes over saved embeddings, and tells what happened. */
-  LoadResult finish(Entry entry, AdapterTensors.Fit fit, List<String> before) {
-    var warnings = new ArrayList<>(before);
-    warnings.addAll(Loading.embeddings(fit, set.embeddings()));
-    boolean unfilled =
-        set.on(entry.name()).values().stream().anyMatch(a -> !a.unfilled().isEmpty());
-    warnings.addAll(Loading.warnings(fit, unfilled));
-    return new LoadResult(
-        entry.attached(List.of()),
-        List.copyOf(fit.missing),
-        List.copyOf(fit.unexpected),
-        List.copyOf(fit.mismatched.keySet()),
-        AdapterSet.told(warnings));
   }
 }
