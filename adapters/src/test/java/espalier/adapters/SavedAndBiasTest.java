@@ -8,6 +8,7 @@ import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
 import espalier.nn.Linear;
 import espalier.nn.Rows;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -209,9 +210,9 @@ class SavedAndBiasTest extends OnDecoder {
 
   @Test
   void copies_of_biases_that_a_file_has_of_layers_saved_whole_are_passed_over() {
-    adapters.attach("one", saving(Q.substring(Q.lastIndexOf('.') + 1)), 1);
-    var state = new java.util.LinkedHashMap<String, Tensor>(adapters.state("one"));
-    String layer = "base_model.model." + Q;
+    adapters.attach("one", saving("k_proj"), 1);
+    var state = new LinkedHashMap<String, Tensor>(adapters.state("one"));
+    String layer = "base_model.model.model.layers.0.self_attn.k_proj";
     Tensor bias = there(state.get(layer + ".bias"));
     state.put(layer + ".modules_to_save.bias", bias);
     state.put(layer + ".modules_to_save.one.bias", bias);

@@ -1,6 +1,7 @@
 package espalier.adapters.lokr;
 
 import static espalier.adapters.Tree.gap;
+import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.bytedeco.pytorch.global.torch.kron;
 
@@ -118,8 +119,8 @@ class LokrTest {
 
     Adapter lokr = trained(layer, config);
 
-    Tensor left = lokr.state().get("lokr_w1"); // [2, 2]
-    Tensor right = lokr.state().get("lokr_w2"); // [3, 2, 2]
+    Tensor left = there(lokr.state().get("lokr_w1")); // [2, 2]
+    Tensor right = there(lokr.state().get("lokr_w2")); // [3, 2, 2]
     Tensor product = kron(left.unsqueeze(0), right); // [3, 4, 4]
     assertThat(lokr.deltaWeight().equal(product.reshape(6, 4, 2))).isTrue();
   }
