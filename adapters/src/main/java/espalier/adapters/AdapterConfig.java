@@ -48,6 +48,11 @@ public interface AdapterConfig {
   /** The same config with other targets; attaching uses it to write down what it resolved. */
   AdapterConfig withTargets(Targets targets);
 
+  /** Whether the method adapts the products of {@link espalier.nn.MultiheadAttention}. */
+  default boolean adaptsAttention() {
+    return false;
+  }
+
   /** Which biases of the base train along. */
   default BiasTraining bias() {
     return BiasTraining.NONE;

@@ -7,6 +7,7 @@ import espalier.nn.Partition;
 import espalier.nn.Shard;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -15,6 +16,7 @@ import java.util.Set;
 import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.function.Predicate;
+import java.util.stream.Stream;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -132,10 +134,12 @@ final class AdapterTensors {
             trained.put(AdapterFormat.KEY_PREFIX + key, parameter);
           }
         });
+    var seen = new HashSet<Long>();
     biasKeys.forEach(
         (path, key) -> {
-          if (bias(path).requires_grad()) {
-            trained.put(AdapterFormat.KEY_PREFIX + key, bias(path));
+          Tensor bias = bias(path);
+          if (bias.requires_grad() && seen.add(bias.data_ptr().address())) { // replicas share one
+            trained.put(AdapterFormat.KEY_PREFIX + key, bias);
           }
         });
     return trained;
@@ -227,8 +231,17 @@ final class AdapterTensors {
     fit.shown.forEach((path, tensors) -> agree(path, tensors, fit, shaping));
     biasKeys.keySet().forEach(path -> fitBias(path, left, fit));
     bases.forEach((path, layer) -> fitEmbedding(path, layer, left, fit));
+    left.keySet().removeIf(this::repeatsBias);
     left.keySet().forEach(key -> fit.unexpected.add(AdapterFormat.KEY_PREFIX + key));
     return fit;
+  }
+
+  /** With {@code bias: all} the reference writes biases of layers that are saved whole thrice. */
+  private boolean repeatsBias(String key) {
+    return key.endsWith(".bias")
+        && Stream.of(".modules_to_save.", ".modules_to_save.%s.", ".original_module.")
+            .map(copy -> copy.formatted(entry.name()))
+            .anyMatch(copy -> key.contains(copy) && places.containsKey(key.replace(copy, ".")));
   }
 
   private static boolean isShown(Place place) {

@@ -2,6 +2,7 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.AttentionProjection;
 import espalier.nn.Float8Weight;
 import espalier.nn.Layer;
 import espalier.nn.Linear;
@@ -125,6 +126,11 @@ final class Attaching implements AutoCloseable {
   }
 
   private Adapter create(String path, Adaptable layer, InitSource init) {
+    if (layer instanceof AttentionProjection && !config.adaptsAttention()) {
+      throw new UnsupportedAdapterException(
+          "%s is a %s and a part of attention, which %s does not adapt; take it out of target_modules"
+              .formatted(path, layer.typeName(), config.peftType()));
+    }
     try (var _ = new PointerScope()) {
       Ranks.require(config, layer, path);
       Adapter leader = leader(path, layer);

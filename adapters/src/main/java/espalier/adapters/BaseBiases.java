@@ -2,6 +2,7 @@ package espalier.adapters;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Scope;
+import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import org.bytedeco.javacpp.PointerScope;
@@ -19,12 +20,15 @@ final class BaseBiases implements AutoCloseable {
   }
 
   /**
-   * Gives each layer, all of which have one, a bias of its own to train; the original may be mapped
-   * from a file.
+   * Gives each layer, all of which have one, a bias of its own to train, and those that shared one,
+   * as replicas do, one together; the original may be mapped from a file.
    */
   static BaseBiases of(Map<String, Adaptable> layers) {
     var biases = new BaseBiases(layers);
-    layers.forEach(biases::copy);
+    try (var _ = new PointerScope()) {
+      var copies = new HashMap<Long, Tensor>(); // by the address of the original
+      layers.forEach((path, layer) -> biases.copy(path, layer, copies));
+    }
     return biases;
   }
 
@@ -35,12 +39,10 @@ final class BaseBiases implements AutoCloseable {
     return present;
   }
 
-  private void copy(String path, Adaptable layer) {
-    try (var _ = new PointerScope()) {
-      Tensor bias = bias(layer);
-      originals.put(path, Scope.own(bias));
-      layer.rebaseBias(bias.detach().clone());
-    }
+  private void copy(String path, Adaptable layer, Map<Long, Tensor> copies) {
+    Tensor bias = bias(layer);
+    originals.put(path, Scope.own(bias));
+    layer.rebaseBias(copies.computeIfAbsent(bias.data_ptr().address(), _ -> bias.detach().clone()));
   }
 
   /** The bias of a layer that has one, as it was before anything was merged. */

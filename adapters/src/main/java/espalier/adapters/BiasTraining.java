@@ -7,5 +7,23 @@ public enum BiasTraining {
   /** All of the model's. */
   ALL,
   /** Those of the layers that the adapter is on. */
-  ADAPTED
+  ADAPTED;
+
+  /**
+   * Reads {@code bias}: {@code none}, {@code all}, or a word that ends in {@code _only}, whichever
+   * method's it is, as the reference takes it.
+   *
+   * @param own the method's word for {@link #ADAPTED}
+   * @throws ConfigException if it is another word
+   */
+  public static BiasTraining of(ConfigFields in, String own) {
+    return switch (in.text("bias", "none")) {
+      case "none" -> NONE;
+      case "all" -> ALL;
+      case String only when only.endsWith("_only") -> ADAPTED;
+      case String other ->
+          throw new ConfigException(
+              "bias is %s but none, all and %s are known".formatted(other, own));
+    };
+  }
 }

@@ -6,7 +6,9 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.lora.LoraConfig;
 import espalier.adapters.lora.LoraInit;
+import espalier.nn.Linear;
 import espalier.nn.Rows;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -203,6 +205,50 @@ class SavedAndBiasTest extends OnDecoder {
       assertThat(result.unexpected()).isEmpty();
       assertThat(other.at(Q).forward(x).equal(expected)).isTrue();
       assertThat(others.parameters().keySet()).containsExactlyElementsOf(state.keySet());
+    }
+  }
+
+  @Test
+  void copies_of_biases_that_a_file_has_of_layers_saved_whole_are_passed_over() {
+    adapters.attach("one", saving("k_proj"), 1);
+    var state = new LinkedHashMap<String, Tensor>(adapters.state("one"));
+    String layer = "base_model.model.model.layers.0.self_attn.k_proj";
+    Tensor bias = there(state.get(layer + ".bias"));
+    state.put(layer + ".modules_to_save.bias", bias);
+    state.put(layer + ".modules_to_save.one.bias", bias);
+    state.put(layer + ".original_module.bias", bias);
+    state.put(layer + ".elsewhere.bias", bias);
+
+    try (Tree other = Tree.decoder(1)) {
+      LoadResult result =
+          Adapters.of(other, Tree.facts())
+              .load("one", adapters.config("one"), state, LoadOptions.defaults());
+
+      assertThat(result.unexpected()).containsExactly(layer + ".elsewhere.bias");
+    }
+  }
+
+  @Test
+  void layers_that_share_a_bias_train_it_together() {
+    try (Tree two = Tree.empty()) {
+      Tensor shared = Tensor.create(1f, 2f, 3f);
+      var draw = new Tree.Draw(4);
+      two.with("a.q_proj", new Linear(draw.normal(3, 2), shared))
+          .with("b.q_proj", new Linear(draw.normal(3, 2), shared));
+      var both = Adapters.of(two, ModelFacts.of("own"));
+      both.attach("one", bias(BiasTraining.ADAPTED), 1);
+
+      try (var _ = new NoGradGuard()) {
+        there(both.state("one").get("base_model.model.a.q_proj.base_layer.bias"))
+            .add_(new Scalar(1));
+      }
+
+      assertThat(both.state("one")).containsKey("base_model.model.b.q_proj.base_layer.bias");
+      assertThat(there(two.at("b.q_proj").bias()).equal(shared.add(new Scalar(1)))).isTrue();
+      assertThat(both.parameters().keySet().stream().filter(key -> key.endsWith(".bias")))
+          .containsExactly("base_model.model.a.q_proj.base_layer.bias");
+      both.delete("one");
+      assertThat(there(two.at("b.q_proj").bias()).equal(shared)).isTrue();
     }
   }
 

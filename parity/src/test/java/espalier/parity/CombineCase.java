@@ -11,7 +11,9 @@ import espalier.adapters.combine.Masks;
 import espalier.adapters.combine.WeightedAdapter;
 import espalier.checkpoints.pretrained.PretrainedModel;
 import espalier.models.ModelInputs;
+import espalier.nn.Adapter;
 import espalier.nn.Init;
+import espalier.nn.TransposedLinear;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -41,7 +43,7 @@ final class CombineCase implements Experiment {
       Combining.add(adapters, names, Combinations.weights(args), NAME, how, masks);
       adapters.setActive(List.of(NAME), true);
       adapters.setScale(NAME, Departures.inheritedScaling(golden));
-      adapters.on(NAME).forEach((path, adapter) -> got.put("delta." + path, adapter.deltaWeight()));
+      adapters.on(NAME).forEach((path, adapter) -> got.put("delta." + path, stored(adapter)));
       adapters
           .state(NAME, SaveEmbeddings.NO)
           .forEach((key, factor) -> got.put(factorName(key), factor.detach()));
@@ -49,6 +51,12 @@ final class CombineCase implements Experiment {
       got.put("logits", pretrained.model().logits(inputs));
     }
     return new Outcome.Tensors(got);
+  }
+
+  /** The update as a checkpoint would have it: GPT-2's weights are [in, out]. */
+  private static Tensor stored(Adapter adapter) {
+    Tensor delta = adapter.deltaWeight();
+    return adapter.layer() instanceof TransposedLinear ? delta.t() : delta;
   }
 
   /** From the key in an adapter's file to the name in a case: {@code lora_A.PATH}. */

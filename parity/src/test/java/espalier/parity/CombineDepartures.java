@@ -78,6 +78,11 @@ record CombineDepartures(JsonNode args, Map<String, JsonNode> configs, String la
     if (!prunes && density < 0) {
       return "the reference looks at density only where it prunes";
     }
+    Set<String> majorities = Set.of("total", "frequency");
+    if (!type().contains("ties")
+        && !majorities.contains(args.path("majority_sign_method").asString("total"))) {
+      return "the reference looks at majority_sign_method only where signs are elected";
+    }
     return wrongDecomposition();
   }
 

@@ -73,6 +73,7 @@ final class ConfigCase implements Experiment {
       want.set("scaling", scaling(golden.get("modules")));
       Departures.rankIsNoParameter(want);
       Departures.wholeNamesOnly(want);
+      new ConfigDepartures(want, model::find).apply();
       Departures.storageOfAnyTarget(want, path -> model.find(path) instanceof TransposedLinear);
       if (!model.model().tiedWeights().isEmpty()) {
         Departures.tiedCountOnce(want);

@@ -20,18 +20,25 @@ import org.jspecify.annotations.Nullable;
  * A model with one adapter, for the training loop. A decoder is trained as a recipe trains it. For
  * the other tasks, of which a batch can not tell, the case's own batch is kept, and the loop's one
  * only says over how many labels the loss is a sum. A method's penalty is left out, as the
- * reference leaves it to its callers to add one.
+ * reference leaves it to its callers to add one, but for AdaLoRA's, which is in its loss.
  */
 final class GoldenTrainee implements Trainee {
 
   private final Model model;
   private final Adapters adapters;
   private final @Nullable CausalTrainee decoder;
+  private final boolean penalised;
   private Map<String, Tensor> stored = Map.of();
 
-  GoldenTrainee(Model model, Adapters adapters) {
+  /**
+   * A model to train.
+   *
+   * @param penalised whether the reference's own loss has the method's penalty in it
+   */
+  GoldenTrainee(Model model, Adapters adapters, boolean penalised) {
     this.model = model;
     this.adapters = adapters;
+    this.penalised = penalised;
     decoder = model.task() == Task.CAUSAL_LM ? new CausalTrainee(model, adapters) : null;
   }
 
@@ -67,6 +74,12 @@ final class GoldenTrainee implements Trainee {
 
   @Override
   public Tensor lossSum(Batch batch) {
+    Tensor sum = withoutPenalty(batch);
+    Tensor penalty = penalised ? adapters.penalty() : null;
+    return penalty == null ? sum : sum.add(penalty.mul(new Scalar((double) batch.tokens())));
+  }
+
+  private Tensor withoutPenalty(Batch batch) {
     if (decoder != null) {
       return decoder.lossSum(batch);
     }

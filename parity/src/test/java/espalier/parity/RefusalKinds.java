@@ -48,7 +48,9 @@ final class RefusalKinds {
   /** What does not exist is another class there than what is wrong, but for words of the config. */
   private static Set<ErrorKind> attaching(String reference, JsonNode config) {
     if (reference.equals("TypeError")) {
-      return EnumSet.of(ErrorKind.UNSUPPORTED);
+      return config.hasNonNull("trainable_token_indices")
+          ? EnumSet.of(ErrorKind.CONFIG, ErrorKind.UNSUPPORTED)
+          : EnumSet.of(ErrorKind.UNSUPPORTED);
     }
     if (reference.equals("NotImplementedError")) {
       String bias = config.path("bias").asString("none");

@@ -42,7 +42,7 @@ final class TrainCase implements Experiment {
     var got = new LinkedHashMap<String, Tensor>();
     try (PretrainedModel model = GoldenModel.load(golden.model())) {
       Adapters adapters = Adapting.load(model, golden.adapters(), true);
-      var trainee = new GoldenTrainee(model.model(), adapters);
+      var trainee = new GoldenTrainee(model.model(), adapters, golden.method().equals("adalora"));
       trainee.train(true);
       try (Optimizer optimizer = optimizer(golden.get("optimizer"), adapters)) {
         var trainer = new Trainer(trainee, optimizer, golden.json().path("max_norm").asDouble(0));

@@ -2,7 +2,6 @@ package espalier.adapters.gralora;
 
 import espalier.adapters.AdapterFormat;
 import espalier.adapters.BiasTraining;
-import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
 import espalier.adapters.Targets;
@@ -32,20 +31,9 @@ public final class GraloraFormat implements AdapterFormat<GraloraConfig> {
         in.integer("gralora_k", 2),
         in.number("alpha", 64),
         in.number("gralora_dropout", 0),
-        bias(in),
+        BiasTraining.of(in, "gralora_only"),
         in.flag("init_weights", true),
         in.integersByPath("rank_pattern"));
-  }
-
-  private static BiasTraining bias(ConfigFields in) {
-    return switch (in.text("bias", "none")) {
-      case "none" -> BiasTraining.NONE;
-      case "all" -> BiasTraining.ALL;
-      case "gralora_only" -> BiasTraining.ADAPTED;
-      case String other ->
-          throw new ConfigException(
-              "bias is %s but none, all and gralora_only are known".formatted(other));
-    };
   }
 
   @Override

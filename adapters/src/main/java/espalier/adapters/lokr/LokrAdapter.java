@@ -19,7 +19,9 @@ import org.bytedeco.pytorch.Tensor;
 /**
  * LoKr: ΔW = alpha / r · w1 ⊗ w2, a Kronecker product, whose rank is the product of both ranks. The
  * right factor is itself a product of rank r where r is small beside it, and so is the left one
- * with {@code decompose_both}. On a convolution the right factor carries the kernel.
+ * with {@code decompose_both}. On a convolution the right factor carries the kernel; one of a
+ * Conv1d that is whole, w2 [b, d, k], goes together with w1 as [1, a, c], and ΔW is the product [b,
+ * a·d, c·k] read row by row, which is what files of the reference mean.
  *
  * @see <a href="https://arxiv.org/abs/2309.14859">LyCORIS</a>
  */
@@ -101,6 +103,10 @@ public final class LokrAdapter extends LycorisAdapter {
   protected Tensor update(List<Tensor> of) {
     Tensor left = leftSplit ? of.get(0).mm(of.get(1)) : of.get(0);
     List<Tensor> right = of.subList(leftSplit ? 2 : 1, of.size());
+    if (!rightSplit && right.getFirst().dim() == 3) {
+      // the reference's files mean w1 as [1, a, c] here, and the product in the weight's shape
+      return kron(left, right.getFirst()).reshape(layer().weight().shape()).flatten(1, -1);
+    }
     return kron(left, right(right));
   }
 

@@ -183,6 +183,11 @@ public record LoraConfig(
   }
 
   @Override
+  public boolean adaptsAttention() {
+    return true;
+  }
+
+  @Override
   public @Nullable Tensor penalty(Collection<Adapter> adapters) {
     return LoraPenalty.of(variant, adapters);
   }

@@ -61,7 +61,7 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
             .noting(() -> builder.rslora(in.flag("use_rslora", false)))
             .noting(() -> builder.init(LoraInitFields.read(in)))
             .noting(() -> builder.variant(LoraVariantFields.read(in)))
-            .noting(() -> builder.bias(bias(in)))
+            .noting(() -> builder.bias(BiasTraining.of(in, "lora_only")))
             .noting(() -> builder.loraBias(in.flag("lora_bias", false)))
             .noting(() -> builder.tokens(tokens(in)))
             .noting(() -> builder.layerReplication(replication(in)))
@@ -113,17 +113,6 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
   /** The word for a start, as {@code init_lora_weights} has it. */
   static String word(LoraInit init) {
     return LoraInitFields.word(init);
-  }
-
-  private static BiasTraining bias(ConfigFields in) {
-    return switch (in.text("bias", "none")) {
-      case "none" -> BiasTraining.NONE;
-      case "all" -> BiasTraining.ALL;
-      case "lora_only" -> BiasTraining.ADAPTED;
-      case String other ->
-          throw new ConfigException(
-              "bias is %s but none, all and lora_only are known".formatted(other));
-    };
   }
 
   private static String written(BiasTraining bias) {

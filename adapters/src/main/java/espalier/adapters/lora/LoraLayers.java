@@ -16,7 +16,7 @@ final class LoraLayers {
   private LoraLayers() {}
 
   static Adapter create(LoraConfig config, Adaptable layer, String path, Init init) {
-    LoraSupport.require(config, layer, path);
+    LoraSupport.require(config, layer, path, init.isBlank());
     Partition partition = layer.partition();
     if (partition != null && partition.splits()) {
       return ParallelLayers.create(config, layer, path, init, partition);

@@ -31,10 +31,12 @@ final class LoraSupport {
   /**
    * Checks a config against a layer.
    *
+   * @param loaded whether saved factors follow; those of an embedding started plainly in the
+   *     reference, whatever the config says
    * @throws UnsupportedAdapterException naming the setting, the layer and its kind
    */
-  static void require(LoraConfig config, Adaptable layer, String path) {
-    if (!starts(config.init(), layer)) {
+  static void require(LoraConfig config, Adaptable layer, String path, boolean loaded) {
+    if (!starts(config.init(), layer) && !(loaded && layer instanceof Embedding)) {
       throw refuse(
           layer, path, "init_lora_weights " + LoraFormat.word(config.init()), "use true or false");
     }

@@ -30,7 +30,7 @@ public final class MissFormat implements AdapterFormat<MissConfig> {
         in.number("miss_dropout", 0),
         in.integer("mini_r", 1),
         form(in),
-        bias(in));
+        BiasTraining.of(in, "MiSS_only"));
   }
 
   private static MissForm form(ConfigFields in) {
@@ -47,17 +47,6 @@ public final class MissFormat implements AdapterFormat<MissConfig> {
       default ->
           throw new ConfigException(
               "init_weights is %s but true, false, bat and mini are known".formatted(node));
-    };
-  }
-
-  private static BiasTraining bias(ConfigFields in) {
-    return switch (in.text("bias", "none")) {
-      case "none" -> BiasTraining.NONE;
-      case "all" -> BiasTraining.ALL;
-      case "MiSS_only" -> BiasTraining.ADAPTED;
-      case String other ->
-          throw new ConfigException(
-              "bias is %s but none, all and MiSS_only are known".formatted(other));
     };
   }
 

@@ -40,22 +40,11 @@ public final class OftFormat implements AdapterFormat<OftConfig> {
         r,
         in.integer("oft_block_size", 32),
         in.number("module_dropout", 0),
-        bias(in),
+        BiasTraining.of(in, "oft_only"),
         in.flag("init_weights", true),
         new OftConfig.Constraint(in.flag("coft", false), in.number("eps", 6e-5)),
         in.flag("block_share", false),
         new Cayley(in.flag("use_cayley_neumann", true), in.integer("num_cayley_neumann_terms", 5)));
-  }
-
-  private static BiasTraining bias(ConfigFields in) {
-    return switch (in.text("bias", "none")) {
-      case "none" -> BiasTraining.NONE;
-      case "all" -> BiasTraining.ALL;
-      case "oft_only" -> BiasTraining.ADAPTED;
-      case String other ->
-          throw new ConfigException(
-              "bias is %s but none, all and oft_only are known".formatted(other));
-    };
   }
 
   @Override

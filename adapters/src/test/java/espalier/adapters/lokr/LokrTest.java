@@ -1,6 +1,7 @@
 package espalier.adapters.lokr;
 
 import static espalier.adapters.Tree.gap;
+import static espalier.adapters.Tree.there;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.bytedeco.pytorch.global.torch.kron;
 
@@ -13,6 +14,7 @@ import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.lycoris.LycorisSettings;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Convolution;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
@@ -105,6 +107,22 @@ class LokrTest {
     assertThat(lokr.state()).containsKey("lokr_t2");
     assertThat(fresh.first(x).equal(layer.base(x))).isTrue();
     assertThat(gap(lokr.first(x), expected) / expected.abs().max().item_double()).isLessThan(1e-6);
+  }
+
+  @Test
+  void a_whole_kernel_of_one_dimension_is_multiplied_as_the_files_of_the_reference_mean() {
+    Tensor w = draw.normal(6, 4, 2);
+    var geometry =
+        new Convolution.Geometry(new long[] {1}, new long[] {0}, new long[] {1}, 1, "zeros");
+    var layer = new Convolution(w, null, geometry);
+    LokrConfig config = SMALL.withSettings(LycorisSettings.defaults().withRank(4, 4));
+
+    Adapter lokr = trained(layer, config);
+
+    Tensor left = there(lokr.state().get("lokr_w1")); // [2, 2]
+    Tensor right = there(lokr.state().get("lokr_w2")); // [3, 2, 2]
+    Tensor product = kron(left.unsqueeze(0), right); // [3, 4, 4]
+    assertThat(lokr.deltaWeight().equal(product.reshape(6, 4, 2))).isTrue();
   }
 
   @ParameterizedTest

@@ -3,12 +3,14 @@ package espalier.adapters.lora;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import espalier.adapters.AdapterConfig;
 import espalier.adapters.Adapters;
 import espalier.adapters.Attached;
 import espalier.adapters.ModelFacts;
 import espalier.adapters.Targets;
 import espalier.adapters.Tree;
 import espalier.adapters.UnsupportedAdapterException;
+import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.combine.ConversionRank;
 import espalier.adapters.combine.LoraConversion;
 import espalier.nn.MultiheadAttention;
@@ -24,6 +26,8 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+import tools.jackson.databind.json.JsonMapper;
 
 /** LoRA on attention whose queries, keys and values come from one weight. */
 class PackedAttentionTest {
@@ -53,6 +57,28 @@ class PackedAttentionTest {
     Map<String, Tensor> weights =
         Map.of("in_proj_weight", draw.normal(18, 6), "out_proj.weight", draw.normal(6, 6));
     return new MultiheadAttention(weights::get, 2);
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"HIRA", "GRALORA", "SHIRA", "LOHA", "LOKR", "MISS", "OFT"})
+  void no_other_method_adapts_attention(String type) {
+    AdapterConfig config =
+        AdapterCatalog.standard()
+            .read(
+                JsonMapper.shared()
+                    .createObjectNode()
+                    .put("peft_type", type)
+                    .put("r", type.equals("OFT") ? 0 : 2)
+                    .put("target_modules", ".*attn"))
+            .config();
+
+    assertThatThrownBy(() -> adapters.attach("one", config, 1))
+        .isInstanceOf(UnsupportedAdapterException.class)
+        .hasMessage(
+            "block.attn is a MultiheadAttention and a part of attention, which %s does not adapt;"
+                + " take it out of target_modules",
+            type);
+    assertThat(adapters.names()).isEmpty();
   }
 
   private static LoraConfigBuilder lora() {
