@@ -54,7 +54,7 @@ public final class CausalLoss {
                 }
                 long n = hidden.size(0);
                 long chunk = evenly(n, head.size(0));
-                var products = new FrozenHead(head, Math.min(n, chunk));
+                var products = new FrozenHead(head, chunk);
                 for (long from = 0; from < n; from += chunk) {
                   try (var _ = new PointerScope()) {
                     long rows = Math.min(chunk, n - from);
@@ -98,7 +98,7 @@ public final class CausalLoss {
    */
   public static Tensor anyHead(
       Tensor hidden, Tensor targets, UnaryOperator<Tensor> head, long vocabulary) {
-    long chunk = chunk(vocabulary);
+    long chunk = chunk(CHUNK_BYTES, vocabulary);
     var parts = new ArrayList<Tensor>();
     for (long from = 0; from < hidden.size(0); from += chunk) {
       long rows = Math.min(chunk, hidden.size(0) - from);
@@ -125,7 +125,7 @@ public final class CausalLoss {
       Tensor hidden, Tensor targets, UnaryOperator<Tensor> head, long vocabulary) {
     double loss = 0;
     long correct = 0;
-    long chunk = chunk(vocabulary);
+    long chunk = chunk(CHUNK_BYTES, vocabulary);
     for (long from = 0; from < hidden.size(0); from += chunk) {
       try (var _ = new PointerScope()) {
         long rows = Math.min(chunk, hidden.size(0) - from);
@@ -145,12 +145,11 @@ public final class CausalLoss {
 
   /** The size of chunks that are nearly equal, so that the last one is worth its way. */
   private static long evenly(long n, long vocabulary) {
-    long most = Math.max(16, FROZEN_BYTES / (4 * vocabulary));
-    long chunks = Math.max(1, Math.ceilDiv(n, most));
+    long chunks = Math.max(1, Math.ceilDiv(n, chunk(FROZEN_BYTES, vocabulary)));
     return Math.max(1, Math.ceilDiv(n, chunks));
   }
 
-  private static long chunk(long vocabulary) {
-    return Math.max(16, CHUNK_BYTES / (4 * vocabulary));
+  private static long chunk(long bytes, long vocabulary) {
+    return Math.max(16, bytes / (4 * vocabulary));
   }
 }
