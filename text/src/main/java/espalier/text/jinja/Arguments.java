@@ -1,5 +1,6 @@
 package espalier.text.jinja;
 
+import java.math.BigInteger;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
@@ -100,6 +101,7 @@ record Arguments(List<Object> positional, Map<String, Object> named) {
       return switch (get(i)) {
         case Long number -> Math.clamp(number, -Integer.MAX_VALUE, Integer.MAX_VALUE);
         case Boolean bool -> bool ? 1 : 0;
+        case BigInteger number -> number.signum() < 0 ? -Integer.MAX_VALUE : Integer.MAX_VALUE;
         case Object other -> throw wrong(i, "a whole number", other);
       };
     }

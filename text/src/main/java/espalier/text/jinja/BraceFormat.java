@@ -8,20 +8,30 @@ final class BraceFormat {
 
   private static final Pattern FIELD =
       Pattern.compile(
-          "\\{([^{}\\[\\].!:]*)((?:\\.[^{}\\[\\].!:]+|\\[[^\\]{}]*\\])*)(?:!([rsa]))?(?::([^{}]*))?\\}");
+          "\\{([^{}\\[\\].!:]*)((?:\\.[^{}\\[\\].!:]+|\\[[^\\]{}]*\\])*)(?:!([rsa]))?(?::((?:[^{}]|\\{[^{}]*\\})*+))?\\}");
   private static final Pattern STEP = Pattern.compile("\\.([^.\\[]+)|\\[([^\\]]*)\\]");
   private static final Pattern SPEC =
       Pattern.compile(
           "(?:(.)?([<>=^]))?([-+ ])?(#)?(0)?(\\d{1,9})?([,_])?(?:\\.(\\d{1,9}))?([a-zA-Z%])?",
           Pattern.DOTALL);
 
-  private BraceFormat() {}
+  private final Run run;
+  private final Arguments arguments;
+  private int automatic; // fields without a name so far
+  private boolean byPlace;
+
+  private BraceFormat(Run run, Arguments arguments) {
+    this.run = run;
+    this.arguments = arguments;
+  }
 
   static String format(Run run, String format, Arguments arguments) {
+    return new BraceFormat(run, arguments).format(format);
+  }
+
+  private String format(String format) {
     StringBuilder text = new StringBuilder();
     Matcher field = FIELD.matcher(format);
-    int automatic = 0;
-    boolean byPlace = false;
     int i = 0;
     while (i < format.length()) {
       char c = format.charAt(i);
@@ -41,7 +51,11 @@ final class BraceFormat {
           throw new JinjaException("the format mixes {} with numbered fields");
         }
         Object value = value(run, name, field.group(2), arguments);
-        text.append(one(run, value, field.group(3) != null, field.group(3), field.group(4)));
+        String specification = field.group(4);
+        if (specification != null && specification.indexOf('{') >= 0) {
+          specification = format(specification); // of fields that hold none in turn
+        }
+        text.append(one(run, value, field.group(3) != null, field.group(3), specification));
         run.string(text.length());
         i = field.end();
       }

@@ -3,10 +3,14 @@ package espalier.text.jinja;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 
 /** The methods of a dict that do not change it. */
 final class DictMethods {
+
+  /** Methods that would change it: their names give nothing, be there an element of the name. */
+  static final Set<String> CHANGING = Set.of("clear", "pop", "popitem", "setdefault", "update");
 
   private DictMethods() {}
 
@@ -15,18 +19,18 @@ final class DictMethods {
       case "items" ->
           (run, arguments) -> {
             arguments.bind("items");
-            return items(run, dict);
+            return new View("dict_items", items(run, dict));
           };
       case "keys" ->
           (run, arguments) -> {
             arguments.bind("keys");
-            return Values.iterate(run, dict);
+            return new View("dict_keys", Values.iterate(run, dict));
           };
       case "values" ->
           (run, arguments) -> {
             arguments.bind("values");
             run.list(dict.size());
-            return new ArrayList<Object>(dict.values());
+            return new View("dict_values", new ArrayList<>(dict.values()));
           };
       case "get" ->
           (_, arguments) -> {

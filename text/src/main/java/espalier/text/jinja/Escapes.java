@@ -29,6 +29,7 @@ final class Escapes {
         case '\\', '\'', '"' -> text.append(escape);
         case 'x' -> i = codePoint(literal, i, 2, text, line);
         case 'u' -> i = codePoint(literal, i, 4, text, line);
+        case 'N' -> i = named(literal, i, text, line);
         case 'U' -> i = codePoint(literal, i, 8, text, line);
         case '0', '1', '2', '3', '4', '5', '6', '7' -> i = octal(literal, i, text);
         default -> text.append('\\').append(escape);
@@ -51,6 +52,22 @@ final class Escapes {
     }
     text.appendCodePoint((int) point);
     return end - 1;
+  }
+
+  /** Reads {@code {NAME}} after {@code at}; returns the place of the brace that closes it. */
+  private static int named(String literal, int at, StringBuilder text, int line) {
+    int close = literal.indexOf('}', at);
+    if (!literal.startsWith("{", at + 1) || close < 0) {
+      throw new JinjaException("the escape \\N misses {NAME}").at(line);
+    }
+    try {
+      text.appendCodePoint(Character.codePointOf(literal.substring(at + 2, close)));
+    } catch (IllegalArgumentException e) {
+      throw new JinjaException(
+              "the escape \\N%s names no character".formatted(literal.substring(at + 1, close + 1)))
+          .at(line);
+    }
+    return close;
   }
 
   private static int octal(String literal, int at, StringBuilder text) {

@@ -86,7 +86,7 @@ record FormatSpec(
       }
       return new BigDecimal(number).toBigInteger().toString(radix);
     }
-    return radix == 10 ? value.toString() : Long.toString(value.longValue(), radix);
+    return radix == 10 ? value.toString() : WholeNumbers.of(value).toString(radix);
   }
 
   private String fixed(double value, int otherwise) {

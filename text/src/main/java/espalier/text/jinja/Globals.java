@@ -2,7 +2,6 @@ package espalier.text.jinja;
 
 import espalier.text.jinja.Arguments.Bound;
 import java.time.ZonedDateTime;
-import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -19,7 +18,7 @@ final class Globals {
     define(variables, "strftime_now", Globals::now);
     define(variables, "range", Globals::range);
     define(variables, "namespace", Globals::namespace);
-    define(variables, "dict", Globals::dict);
+    define(variables, "dict", new DictType());
     define(variables, "cycler", (_, arguments) -> new Cycler(arguments.positional()));
     define(variables, "joiner", Globals::joiner);
   }
@@ -46,32 +45,23 @@ final class Globals {
     if (step == 0) {
       throw new JinjaException("range() arg 3 must not be zero");
     }
-    long distance = step > 0 ? (long) stop - start : (long) start - stop;
-    long count = distance <= 0 ? 0 : 1 + (distance - 1) / Math.abs((long) step);
+    long count = Range.size(start, stop, step);
     if (count > LONGEST_RANGE) {
       throw new JinjaException("range() is longer than %d".formatted(LONGEST_RANGE));
     }
     run.list(count);
-    List<Object> numbers = new ArrayList<>();
-    for (long i = 0; i < count; i++) {
-      numbers.add(start + i * step);
-    }
-    return numbers;
+    return new Range(start, stop, step);
   }
 
   private static Object namespace(Run run, Arguments arguments) {
     Namespace namespace = new Namespace();
     entries(run, "namespace", arguments)
-        .forEach((name, value) -> namespace.fields().put(PythonText.str(run, name), value));
+        .forEach((name, value) -> namespace.put(PythonText.str(run, name), value));
     return namespace;
   }
 
-  private static Object dict(Run run, Arguments arguments) {
-    return entries(run, "dict", arguments);
-  }
-
   /** A mapping or pairs, then named values. */
-  private static Map<Object, Object> entries(Run run, String function, Arguments arguments) {
+  static Map<Object, Object> entries(Run run, String function, Arguments arguments) {
     Map<Object, Object> entries = new LinkedHashMap<>();
     if (arguments.positional().size() > 1) {
       throw new JinjaException("%s() takes one value and names".formatted(function));

@@ -70,7 +70,7 @@ final class JsonText {
       case Double number -> text.append(number(number));
       case Number number -> text.append(number);
       case String string -> quote(string);
-      case List<?> list -> {
+      case List<?> list when !(list instanceof Range) -> {
         text.append('[');
         boolean first = true;
         for (Object element : list) {

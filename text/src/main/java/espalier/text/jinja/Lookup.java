@@ -15,7 +15,10 @@ final class Lookup {
     if (member != null) {
       return member;
     }
-    Object element = object instanceof Map<?, ?> dict ? dict.get(name) : null;
+    Object element =
+        object instanceof Map<?, ?> dict && !DictMethods.CHANGING.contains(name)
+            ? dict.get(name)
+            : null;
     return element == null ? missing(object, name) : element;
   }
 
@@ -69,11 +72,13 @@ final class Lookup {
     return switch (object) {
       case String text -> StringMethods.find(text, name);
       case Map<?, ?> dict -> DictMethods.find(dict, name);
+      case Tuple tuple when tuple.element(name) != null -> tuple.element(name);
       case List<?> list -> ListMethods.find(list, name);
       case Namespace namespace -> namespace.fields().get(name);
       case Loop loop -> loop.field(name);
       case Macro macro when name.equals("name") -> macro.name();
       case Cycler cycler -> cycler.field(name);
+      case DictType type -> type.field(name);
       default -> null;
     };
   }

@@ -10,6 +10,16 @@ record Namespace(Map<String, Object> fields) {
     this(new LinkedHashMap<>());
   }
 
+  /** Sets a field. Python's own have names that start with an underscore, so none may be set. */
+  void put(String name, Object value) {
+    if (name.startsWith("_")) {
+      throw new JinjaException(
+          "a namespace cannot hold %s, which starts with an underscore; name it otherwise"
+              .formatted(name));
+    }
+    fields.put(name, value);
+  }
+
   // by identity: a namespace may hold itself
   @Override
   public boolean equals(Object other) {

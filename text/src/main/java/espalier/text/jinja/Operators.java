@@ -1,5 +1,6 @@
 package espalier.text.jinja;
 
+import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
@@ -32,7 +33,8 @@ final class Operators {
     }
     if (left instanceof List<?> a
         && right instanceof List<?> b
-        && left instanceof Tuple == right instanceof Tuple) {
+        && !(left instanceof Range)
+        && Values.areAlike(a, b)) {
       run.list((long) a.size() + b.size());
       List<Object> both = new ArrayList<>(a.size() + b.size());
       both.addAll(a);
@@ -43,16 +45,20 @@ final class Operators {
   }
 
   private static Object repeat(Run run, Object what, @Nullable Number times, Object other) {
-    if (!(times instanceof Long count)) {
+    if (times == null || times instanceof Double) {
       throw unsupported("*", what, other);
     }
-    long repeats = Math.clamp(count, 0, Integer.MAX_VALUE);
+    long count = times instanceof BigInteger ? Integer.MAX_VALUE : times.longValue();
+    long repeats =
+        times instanceof BigInteger whole && whole.signum() < 0
+            ? 0
+            : Math.clamp(count, 0, Integer.MAX_VALUE);
     return switch (what) {
       case String text -> {
         run.string(text.length() * repeats);
         yield text.repeat(text.isEmpty() ? 0 : (int) repeats);
       }
-      case List<?> list -> {
+      case List<?> list when !(list instanceof Range) -> {
         run.list(list.size() * repeats);
         List<Object> all = new ArrayList<>();
         for (long i = 0; i < repeats && !list.isEmpty(); i++) {
@@ -65,34 +71,22 @@ final class Operators {
   }
 
   private static Object compute(String operator, Number a, Number b) {
-    boolean whole = a instanceof Long && b instanceof Long;
-    long x = a.longValue();
-    long y = b.longValue();
+    boolean whole = !(a instanceof Double) && !(b instanceof Double);
     double p = a.doubleValue();
     double q = b.doubleValue();
-    try {
-      return switch (operator) {
-        case "+" -> whole ? (Object) Math.addExact(x, y) : (Object) (p + q);
-        case "-" -> whole ? (Object) Math.subtractExact(x, y) : (Object) (p - q);
-        case "*" -> whole ? (Object) Math.multiplyExact(x, y) : (Object) (p * q);
-        case "/" -> p / divisor(q);
-        case "//" ->
-            whole ? (Object) Math.floorDiv(x, divisor(y)) : (Object) Math.floor(p / divisor(q));
-        case "%" -> whole ? (Object) Math.floorMod(x, divisor(y)) : (Object) modulo(p, divisor(q));
-        case "**" ->
-            whole && y >= 0 ? (Object) power(x, y) : (Object) Math.pow(q < 0 ? divisor(p) : p, q);
-        default -> throw new JinjaException("the operator %s is not known".formatted(operator));
-      };
-    } catch (ArithmeticException e) {
-      throw new JinjaException("%s %s %s does not fit 64 bits".formatted(a, operator, b));
+    if (whole && !operator.equals("/") && !(operator.equals("**") && q < 0)) {
+      return WholeNumbers.compute(operator, a, b);
     }
-  }
-
-  private static long divisor(long number) {
-    if (number == 0) {
-      throw new JinjaException("division by zero");
-    }
-    return number;
+    return switch (operator) {
+      case "+" -> p + q;
+      case "-" -> p - q;
+      case "*" -> p * q;
+      case "/" -> p / divisor(q);
+      case "//" -> Math.floor(p / divisor(q));
+      case "%" -> modulo(p, divisor(q));
+      case "**" -> power(q < 0 ? divisor(p) : p, q);
+      default -> throw new JinjaException("the operator %s is not known".formatted(operator));
+    };
   }
 
   private static double divisor(double number) {
@@ -108,25 +102,22 @@ final class Operators {
     return rest != 0 && (rest < 0) != (q < 0) ? rest + q : rest;
   }
 
-  private static long power(long base, long exponent) {
-    if (base == 0 || base == 1) {
-      return exponent == 0 ? 1 : base;
+  private static double power(double base, double exponent) {
+    double power = Math.pow(base, exponent);
+    if (Double.isInfinite(power) && !Double.isInfinite(base) && !Double.isInfinite(exponent)) {
+      throw new JinjaException("the result of ** is too large");
     }
-    if (base == -1) {
-      return exponent % 2 == 0 ? 1 : -1;
+    if (Double.isNaN(power) && !Double.isNaN(base) && !Double.isNaN(exponent)) {
+      throw new JinjaException("a root of a negative number is no real number");
     }
-    long result = 1;
-    for (long i = 0; i < exponent; i++) { // at most 63 rounds, as |base| is 2 or more
-      result = Math.multiplyExact(result, base);
-    }
-    return result;
+    return power;
   }
 
   static Object signed(boolean negative, Object operand) {
     return switch (Values.number(operand)) {
       case Double number -> negative ? -number : number;
-      case Long number when number != Long.MIN_VALUE || !negative -> negative ? -number : number;
-      case null, default ->
+      case Number number -> negative ? WholeNumbers.compute("-", 0L, number) : number;
+      case null ->
           throw operand instanceof Undefined undefined
               ? undefined.error()
               : new JinjaException(
@@ -166,13 +157,8 @@ final class Operators {
     run.step();
     Number a = Values.number(left);
     Number b = Values.number(right);
-    if (a instanceof Long x && b instanceof Long y) {
-      return Long.compare(x, y);
-    }
     if (a != null && b != null) {
-      double p = a.doubleValue();
-      double q = b.doubleValue();
-      return p < q ? -1 : p > q ? 1 : p == q ? 0 : UNORDERED;
+      return order(a, b);
     }
     if (left instanceof String x && right instanceof String y) {
       run.walk(Math.min(x.length(), y.length()));
@@ -180,7 +166,8 @@ final class Operators {
     }
     if (left instanceof List<?> x
         && right instanceof List<?> y
-        && left instanceof Tuple == right instanceof Tuple) {
+        && !(left instanceof Range)
+        && Values.areAlike(x, y)) {
       run.enter();
       try {
         for (int i = 0; i < Math.min(x.size(), y.size()); i++) {
@@ -200,6 +187,19 @@ final class Operators {
             : new JinjaException(
                 "'%s' not supported between instances of '%s' and '%s'"
                     .formatted(operator, Values.typeOf(left), Values.typeOf(right)));
+  }
+
+  /** -1, 0 or 1 as {@code a} is less than, equal to or more than {@code b}; or UNORDERED. */
+  static int order(Number a, Number b) {
+    if (a instanceof Long x && b instanceof Long y) {
+      return Long.compare(x, y);
+    }
+    if (!(a instanceof Double) && !(b instanceof Double)) {
+      return WholeNumbers.of(a).compareTo(WholeNumbers.of(b));
+    }
+    double p = a.doubleValue();
+    double q = b.doubleValue();
+    return p < q ? -1 : p > q ? 1 : p == q ? 0 : UNORDERED;
   }
 
   /** By code points, which differs from the order of UTF-16 units beyond U+FFFF. */

@@ -1,6 +1,7 @@
 package espalier.text.jinja;
 
 import java.math.BigDecimal;
+import java.math.MathContext;
 import java.util.List;
 import java.util.Map;
 
@@ -37,10 +38,17 @@ final class PythonText {
         elements(run, tuple, "(", text);
         text.append(tuple.size() == 1 ? ",)" : ")");
       }
+      case Range range -> text.append(range);
       case List<?> list -> {
         elements(run, list, "[", text);
         text.append("]");
       }
+      case View view -> {
+        text.append(view.type()).append('(');
+        elements(run, view.elements(), "[", text);
+        text.append("])");
+      }
+      case Generator generator -> text.append("<generator ").append(generator.type()).append('>');
       case Map<?, ?> dict -> entries(run, dict, text);
       case Namespace namespace -> {
         text.append("<Namespace ");
@@ -123,6 +131,10 @@ final class PythonText {
       return 1 / number > 0 ? "0.0" : "-0.0";
     }
     BigDecimal exact = new BigDecimal(Double.toString(number)).stripTrailingZeros();
+    BigDecimal shorter = exact.round(new MathContext(1)); // Java writes two digits at least
+    if (shorter.doubleValue() == number) {
+      exact = shorter.stripTrailingZeros();
+    }
     int exponent = exact.precision() - exact.scale() - 1; // of the first digit
     if (exponent >= -4 && exponent < 16) {
       String plain = exact.toPlainString();

@@ -136,16 +136,20 @@ final class Renderer {
             loop.recursive()
                 ? inner -> run.capture(() -> loop(loop, inner, depth + 1, outside))
                 : null);
+    boolean toItsEnd = false;
     for (Object item : items) {
       state.next();
       Variables inside = new Variables(outside); // what an iteration sets ends with it
       inside.set("loop", state);
       assign(loop.target(), item, inside);
-      if (execute(loop.body(), inside) == Flow.BREAK) {
+      Flow flow = execute(loop.body(), inside);
+      toItsEnd |= flow == Flow.NEXT;
+      if (flow == Flow.BREAK) {
         break;
       }
     }
-    return Flow.NEXT;
+    // the reference takes the else also where each iteration was left by break or continue
+    return toItsEnd ? Flow.NEXT : execute(loop.otherwise(), new Variables(outside));
   }
 
   private List<Object> items(For loop, List<Object> all, Variables outside) {
@@ -181,7 +185,7 @@ final class Renderer {
                   .formatted(namespace, name, namespace));
         }
         run.list(1);
-        space.fields().put(name, value);
+        space.put(name, value);
       }
       case Target.Unpacked(List<Target> targets) -> {
         List<Object> values = Values.iterate(run, value);

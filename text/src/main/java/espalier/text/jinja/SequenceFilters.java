@@ -8,8 +8,10 @@ import java.util.Locale;
 import java.util.Map;
 import java.util.function.UnaryOperator;
 
-/** Filters of lists. Where the reference gives a generator, these give a list. */
+/** Filters of lists. */
 final class SequenceFilters {
+
+  private static final List<String> GROUP = List.of("grouper", "list");
 
   private SequenceFilters() {}
 
@@ -21,19 +23,29 @@ final class SequenceFilters {
     filters.put("last", SequenceFilters::last);
     filters.put("reverse", SequenceFilters::reverse);
     filters.put("join", SequenceFilters::join);
-    filters.put("map", SequenceFilters::map);
-    filters.put("select", (run, value, a) -> select(run, value, a, true));
-    filters.put("reject", (run, value, a) -> select(run, value, a, false));
-    filters.put("selectattr", (run, value, a) -> selectAttribute(run, value, a, true));
-    filters.put("rejectattr", (run, value, a) -> selectAttribute(run, value, a, false));
+    lazy(filters, "map", SequenceFilters::map);
+    lazy(filters, "select", (run, value, a) -> select(run, value, a, true));
+    lazy(filters, "reject", (run, value, a) -> select(run, value, a, false));
+    lazy(filters, "selectattr", (run, value, a) -> selectAttribute(run, value, a, true));
+    lazy(filters, "rejectattr", (run, value, a) -> selectAttribute(run, value, a, false));
     filters.put("sort", SequenceFilters::sort);
-    filters.put("unique", SequenceFilters::unique);
+    lazy(filters, "unique", SequenceFilters::unique);
     filters.put("min", (run, value, a) -> extreme(run, value, "min", a));
     filters.put("max", (run, value, a) -> extreme(run, value, "max", a));
     filters.put("sum", SequenceFilters::sum);
     filters.put("groupby", SequenceFilters::groups);
-    filters.put("batch", SequenceFilters::batches);
-    filters.put("slice", SequenceFilters::slices);
+    lazy(filters, "batch", SequenceFilters::batches);
+    lazy(filters, "slice", SequenceFilters::slices);
+  }
+
+  /** Makes the elements of a generator. */
+  @FunctionalInterface
+  private interface Elements {
+    List<Object> of(Run run, Object value, Arguments arguments);
+  }
+
+  private static void lazy(Map<String, Filters.Function> filters, String name, Elements elements) {
+    filters.put(name, (run, value, a) -> new Generator(() -> elements.of(run, value, a)));
   }
 
   private static Object length(Object value, Arguments arguments) {
@@ -54,6 +66,10 @@ final class SequenceFilters {
 
   private static Object first(Run run, Object value, Arguments arguments) {
     arguments.bind("first");
+    if (value instanceof Generator generator) { // the others stay in it
+      Object next = generator.next();
+      return next == null ? new Undefined("no first item, sequence was empty") : next;
+    }
     List<Object> elements = Values.iterate(run, value);
     return elements.isEmpty()
         ? new Undefined("no first item, sequence was empty")
@@ -62,6 +78,9 @@ final class SequenceFilters {
 
   private static Object last(Run run, Object value, Arguments arguments) {
     arguments.bind("last");
+    if (value instanceof Generator generator) {
+      throw new JinjaException("'%s' object is not reversible".formatted(generator.type()));
+    }
     List<Object> elements = Values.iterate(run, value);
     return elements.isEmpty()
         ? new Undefined("no last item, sequence was empty")
@@ -75,7 +94,13 @@ final class SequenceFilters {
     }
     List<Object> elements = copy(run, value);
     Collections.reverse(elements);
-    return elements;
+    return switch (value) {
+      case Generator _ -> elements;
+      case Range _ -> new Generator("range_iterator", () -> elements);
+      case Tuple _ -> new Generator("reversed", () -> elements);
+      case List<?> _ -> new Generator("list_reverseiterator", () -> elements);
+      default -> new Generator("dict_reversekeyiterator", () -> elements);
+    };
   }
 
   private static Object join(Run run, Object value, Arguments arguments) {
@@ -95,7 +120,7 @@ final class SequenceFilters {
   }
 
   /** {@code map('filter', arguments...)} or {@code map(attribute='path', default=value)}. */
-  private static Object map(Run run, Object value, Arguments arguments) {
+  private static List<Object> map(Run run, Object value, Arguments arguments) {
     List<Object> elements = anyOf(run, value);
     if (elements.isEmpty()) {
       return elements;
@@ -118,7 +143,7 @@ final class SequenceFilters {
     return mapped;
   }
 
-  private static Object select(Run run, Object value, Arguments arguments, boolean wanted) {
+  private static List<Object> select(Run run, Object value, Arguments arguments, boolean wanted) {
     List<Object> selected = new ArrayList<>();
     for (Object element : anyOf(run, value)) {
       if (holds(run, element, arguments) == wanted) {
@@ -129,7 +154,7 @@ final class SequenceFilters {
     return selected;
   }
 
-  private static Object selectAttribute(
+  private static List<Object> selectAttribute(
       Run run, Object value, Arguments arguments, boolean wanted) {
     List<Object> elements = anyOf(run, value);
     if (elements.isEmpty()) {
@@ -214,7 +239,7 @@ final class SequenceFilters {
     return order;
   }
 
-  private static Object unique(Run run, Object value, Arguments arguments) {
+  private static List<Object> unique(Run run, Object value, Arguments arguments) {
     Bound bound = arguments.bind("unique", "case_sensitive?", "attribute?");
     List<Object> keys = new ArrayList<>();
     List<Object> unique = new ArrayList<>();
@@ -252,6 +277,9 @@ final class SequenceFilters {
   private static Object sum(Run run, Object value, Arguments arguments) {
     Bound bound = arguments.bind("sum", "attribute?", "start?");
     Object sum = bound.get(1, 0L);
+    if (sum instanceof String) {
+      throw new JinjaException("sum() does not join strings; use join");
+    }
     for (Object element : Values.iterate(run, value)) {
       run.step();
       Object field = bound.given(0) ? Lookup.path(run, element, bound.get(0)) : element;
@@ -271,19 +299,19 @@ final class SequenceFilters {
     List<Object> group = new ArrayList<>();
     for (Object element : sorted) {
       if (!group.isEmpty() && !Values.equal(run, key.apply(group.get(0)), key.apply(element))) {
-        groups.add(Tuple.of(field.apply(group.get(0)), group));
+        groups.add(Tuple.named(GROUP, field.apply(group.get(0)), group));
         group = new ArrayList<>();
       }
       run.list(4);
       group.add(element);
     }
     if (!group.isEmpty()) {
-      groups.add(Tuple.of(field.apply(group.get(0)), group));
+      groups.add(Tuple.named(GROUP, field.apply(group.get(0)), group));
     }
     return groups;
   }
 
-  private static Object batches(Run run, Object value, Arguments arguments) {
+  private static List<Object> batches(Run run, Object value, Arguments arguments) {
     Bound bound = arguments.bind("batch", "linecount", "fill_with?");
     int size = bound.integer(0);
     if (size < 1) {
@@ -307,7 +335,7 @@ final class SequenceFilters {
     return batches;
   }
 
-  private static Object slices(Run run, Object value, Arguments arguments) {
+  private static List<Object> slices(Run run, Object value, Arguments arguments) {
     Bound bound = arguments.bind("slice", "slices", "fill_with?");
     int count = bound.integer(0);
     if (count < 1) {

@@ -1,11 +1,14 @@
 package espalier.text.jinja;
 
+import java.math.BigInteger;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /** {@code value[from:to:step]} of a text or a list. */
 final class Slices {
+
+  private static final long FARTHEST = Long.MAX_VALUE / 4;
 
   private Slices() {}
 
@@ -25,6 +28,7 @@ final class Slices {
         }
         yield part.toString();
       }
+      case Range range -> part(range, from, to, stride);
       case List<?> list -> {
         List<Object> part = new ArrayList<>();
         run.list(list.size());
@@ -39,12 +43,28 @@ final class Slices {
     };
   }
 
-  private static long[] places(
+  private static Range part(Range range, @Nullable Object from, @Nullable Object to, long stride) {
+    Bounds bounds = bounds(range.size(), from, to, stride);
+    return range.part(bounds.start(), bounds.end(), stride);
+  }
+
+  /** Where the part begins, and what it ends before. */
+  private record Bounds(long start, long end) {}
+
+  private static Bounds bounds(
       long length, @Nullable Object from, @Nullable Object to, long stride) {
     long first = stride > 0 ? 0 : -1; // where a bound below the start ends up
     long last = stride > 0 ? length : length - 1;
     long start = place(from, stride > 0 ? first : last, length, first, last);
     long end = place(to, stride > 0 ? last : first, length, first, last);
+    return new Bounds(start, end);
+  }
+
+  private static long[] places(
+      long length, @Nullable Object from, @Nullable Object to, long stride) {
+    Bounds bounds = bounds(length, from, to, stride);
+    long start = bounds.start();
+    long end = bounds.end();
     long count = stride > 0 ? ceil(end - start, stride) : ceil(start - end, negated(stride));
     long[] places = new long[(int) Math.clamp(count, 0, length)];
     for (int i = 0; i < places.length; i++) {
@@ -76,6 +96,7 @@ final class Slices {
       case None _ -> otherwise;
       case Long number -> number;
       case Boolean bool -> bool ? 1 : 0;
+      case BigInteger number -> number.signum() < 0 ? -FARTHEST : FARTHEST;
       case Undefined undefined -> throw undefined.error();
       default ->
           throw new JinjaException(

@@ -5,38 +5,69 @@ import java.time.format.DateTimeFormatter;
 import java.time.temporal.ChronoField;
 import java.time.temporal.IsoFields;
 import java.util.Locale;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import org.jspecify.annotations.Nullable;
 
 /** A time as text, with the directives of Python's strftime, in English. */
 final class Strftime {
+
+  /** Flags, width, a modifier that changes nothing in English, and the directive. */
+  private static final Pattern FIELD = Pattern.compile("%([-_0^#]*)(\\d{0,6})[EO]?([a-zA-Z%])");
+
+  private static final String NUMBERS = "CdeGgHIjklmMSsuUVwWyY";
 
   private Strftime() {}
 
   static String format(Run run, String format, ZonedDateTime time) {
     StringBuilder text = new StringBuilder();
-    for (int i = 0; i < format.length(); i++) {
-      char c = format.charAt(i);
-      if (c != '%' || i + 1 == format.length()) {
-        text.append(c);
+    Matcher field = FIELD.matcher(format);
+    int last = 0;
+    for (int at = format.indexOf('%'); at >= 0; at = format.indexOf('%', last)) {
+      text.append(format, last, at);
+      if (!field.region(at, format.length()).lookingAt()) {
+        text.append('%');
+        last = at + 1;
         continue;
       }
-      boolean bare = format.charAt(i + 1) == '-' && i + 2 < format.length(); // without zeros
-      i += bare ? 2 : 1;
-      String value = directive(run, format.charAt(i), time);
-      text.append(bare ? withoutZeros(value) : value);
+      last = field.end();
+      char directive = field.group(3).charAt(0);
+      String value = directive(run, directive, time);
+      text.append(value == null ? field.group() : laidOut(run, field, directive, value));
       run.string(text.length());
     }
-    return text.toString();
+    return text.append(format, last, format.length()).toString();
   }
 
-  private static String withoutZeros(String value) {
-    int zeros = 0;
-    while (zeros < value.length() - 1 && value.charAt(zeros) == '0') {
-      zeros++;
+  /** The value with the flags and the width of its field, as the C library has them. */
+  private static String laidOut(Run run, Matcher field, char directive, String value) {
+    String flags = field.group(1);
+    boolean number = NUMBERS.indexOf(directive) >= 0;
+    String laidOut = value;
+    if (number && (flags.indexOf('-') >= 0 || flags.indexOf('_') >= 0)) {
+      String digits = value.replaceFirst("^[0 ]+(?=.)", "");
+      laidOut =
+          flags.indexOf('-') >= 0 ? digits : " ".repeat(value.length() - digits.length()) + digits;
+    } else if (number && flags.indexOf('0') >= 0) {
+      laidOut = value.replace(' ', '0');
     }
-    return value.substring(zeros);
+    if (flags.indexOf('^') >= 0 || (flags.indexOf('#') >= 0 && directive != 'p')) {
+      laidOut = laidOut.toUpperCase(Locale.ROOT);
+    } else if (flags.indexOf('#') >= 0) {
+      laidOut = laidOut.toLowerCase(Locale.ROOT);
+    }
+    int missing = (field.group(2).isEmpty() ? 0 : Integer.parseInt(field.group(2)));
+    missing -= laidOut.length();
+    if (missing <= 0) {
+      return laidOut;
+    }
+    run.string(missing);
+    boolean zeros = (number && directive != 'e') || flags.indexOf('0') >= 0;
+    return (zeros && flags.indexOf('_') < 0 ? "0" : " ").repeat(missing) + laidOut;
   }
 
-  private static String directive(Run run, char directive, ZonedDateTime time) {
+  /** What stands for a directive; null where there is none of the letter. */
+  private static @Nullable String directive(Run run, char directive, ZonedDateTime time) {
     return switch (directive) {
       case 'Y' -> pattern(time, "yyyy");
       case 'y' -> pattern(time, "yy");
@@ -53,14 +84,18 @@ final class Strftime {
       case 'w' -> String.valueOf(time.getDayOfWeek().getValue() % 7);
       case 'U' -> "%02d".formatted(week(time, time.getDayOfWeek().getValue() % 7));
       case 'W' -> "%02d".formatted(week(time, time.getDayOfWeek().getValue() - 1));
+      case 'g' -> "%02d".formatted(time.get(IsoFields.WEEK_BASED_YEAR) % 100);
       case 'G' -> String.valueOf(time.get(IsoFields.WEEK_BASED_YEAR));
       case 'V' -> "%02d".formatted(time.get(IsoFields.WEEK_OF_WEEK_BASED_YEAR));
       case 'H' -> pattern(time, "HH");
       case 'I' -> pattern(time, "hh");
+      case 'k' -> "%2d".formatted(time.getHour());
+      case 'l' -> "%2d".formatted((time.getHour() + 11) % 12 + 1);
       case 'M' -> pattern(time, "mm");
       case 'S' -> pattern(time, "ss");
       case 'f' -> "%06d".formatted(time.get(ChronoField.MICRO_OF_SECOND));
       case 'p' -> time.getHour() < 12 ? "AM" : "PM";
+      case 'P' -> time.getHour() < 12 ? "am" : "pm";
       case 's' -> String.valueOf(time.toEpochSecond());
       case 'D', 'x' -> pattern(time, "MM/dd/yy");
       case 'F' -> pattern(time, "yyyy-MM-dd");
@@ -72,9 +107,7 @@ final class Strftime {
       case 'n' -> "\n";
       case 't' -> "\t";
       case '%' -> "%";
-      default ->
-          throw new JinjaException(
-              "strftime_now() does not know the directive %%%c".formatted(directive));
+      default -> null;
     };
   }
 

@@ -135,11 +135,14 @@ final class TagLexer {
           case 'x' -> 16;
           default -> 10;
         };
+    if (radix == 10 && digits.startsWith("0") && !digits.matches("0+")) {
+      throw new JinjaException("a number starts with 0").at(line);
+    }
     try {
-      long value = Long.parseLong(radix == 10 ? digits : digits.substring(2), radix);
+      Number value = WholeNumbers.parse(radix == 10 ? digits : digits.substring(2), radix);
       return new Token(Kind.NUMBER, digits, value, line);
     } catch (NumberFormatException e) {
-      throw new JinjaException("a number does not fit 64 bits").at(line);
+      throw new JinjaException("a number is expected").at(line);
     }
   }
 

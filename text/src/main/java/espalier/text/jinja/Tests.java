@@ -1,6 +1,7 @@
 package espalier.text.jinja;
 
 import java.util.Collection;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
@@ -85,12 +86,13 @@ final class Tests {
       case "false" -> Boolean.FALSE.equals(value);
       case "mapping" -> value instanceof Map;
       case "sequence" ->
-          value instanceof Collection
+          value instanceof List
               || value instanceof Map
               || value instanceof String
               || value instanceof Undefined; // it has a length and elements, if none
       case "iterable" ->
           value instanceof Collection
+              || value instanceof Generator
               || value instanceof Map
               || value instanceof String
               || value instanceof Undefined;

@@ -2,14 +2,18 @@ package espalier.text.jinja;
 
 import espalier.text.jinja.Arguments.Bound;
 import java.math.BigDecimal;
-import java.math.BigInteger;
 import java.math.RoundingMode;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 /** Filters of numbers, of what may be undefined, and between types. */
 final class ValueFilters {
+
+  private static final Pattern BETWEEN_DIGITS =
+      Pattern.compile("(?<=[\\p{Nd}a-zA-Z])_(?=[\\p{Nd}a-zA-Z])");
 
   private ValueFilters() {}
 
@@ -36,13 +40,17 @@ final class ValueFilters {
         "items",
         (run, value, a) -> {
           a.bind("items");
-          return switch (value) {
-            case Undefined _ -> List.of();
-            case Map<?, ?> dict -> DictMethods.items(run, dict);
-            default -> throw new JinjaException("Can only get item pairs from a mapping.");
-          };
+          return new Generator(() -> items(run, value));
         });
     filters.put("dictsort", ValueFilters::sortedItems);
+  }
+
+  private static List<Object> items(Run run, Object value) {
+    return switch (value) {
+      case Undefined _ -> List.of();
+      case Map<?, ?> dict -> DictMethods.items(run, dict);
+      default -> throw new JinjaException("Can only get item pairs from a mapping.");
+    };
   }
 
   private static Object text(Run run, Object value, String name, Arguments arguments) {
@@ -59,9 +67,9 @@ final class ValueFilters {
   private static Object absolute(Object value, Arguments arguments) {
     arguments.bind("abs");
     return switch (Values.number(value)) {
-      case Long number when number != Long.MIN_VALUE -> Math.abs(number);
       case Double number -> Math.abs(number);
-      case null, default -> throw wrong("abs", value);
+      case Number number -> WholeNumbers.fitted(WholeNumbers.of(number).abs());
+      case null -> throw wrong("abs", value);
     };
   }
 
@@ -80,9 +88,9 @@ final class ValueFilters {
       throw undefined.error();
     }
     if (value instanceof String text) {
-      String digits = StringMethods.strip(run, text, null, true, true).replace("_", "");
+      String digits = digits(run, text);
       try {
-        return Long.parseLong(withoutPrefix(digits, radix), radix);
+        return WholeNumbers.parse(withoutPrefix(digits, radix), radix);
       } catch (NumberFormatException e) {
         Object number = real(run, text, Arguments.of(None.NONE));
         return number instanceof Double real ? whole(real, otherwise) : otherwise;
@@ -102,13 +110,16 @@ final class ValueFilters {
         : digits;
   }
 
+  /** A text less the white space around it and the underscores between its digits. */
+  private static String digits(Run run, String text) {
+    return BETWEEN_DIGITS.matcher(StringMethods.strip(run, text, null, true, true)).replaceAll("");
+  }
+
   private static Object whole(double number, Object otherwise) {
     if (Double.isNaN(number) || Double.isInfinite(number)) {
       return otherwise;
     }
-    return Math.abs(number) < 0x1p63
-        ? (Object) (long) number
-        : (Object) new BigDecimal(number).toBigInteger();
+    return WholeNumbers.fitted(new BigDecimal(number).toBigInteger());
   }
 
   private static Object real(Run run, Object value, Arguments arguments) {
@@ -117,7 +128,19 @@ final class ValueFilters {
       throw undefined.error();
     }
     if (value instanceof String text) {
-      String digits = StringMethods.strip(run, text, null, true, true).replace("_", "");
+      String digits = digits(run, text);
+      switch (digits.toLowerCase(Locale.ROOT)) {
+        case "inf", "+inf", "infinity", "+infinity" -> {
+          return Double.POSITIVE_INFINITY;
+        }
+        case "-inf", "-infinity" -> {
+          return Double.NEGATIVE_INFINITY;
+        }
+        case "nan", "+nan", "-nan" -> {
+          return Double.NaN;
+        }
+        default -> {}
+      }
       // Java would also read 1f, 0x1p3 and NaN as it spells it
       if (digits.length() > 1000
           || !digits.matches("[-+]?(\\d+\\.?\\d*|\\.\\d+)([eE][-+]?\\d+)?")) {
@@ -141,7 +164,7 @@ final class ValueFilters {
     double power = Math.pow(10, precision);
     return switch (method) {
       case "common" ->
-          number instanceof Long whole && precision >= 0 ? whole : rounded(number, precision);
+          !(number instanceof Double) && precision >= 0 ? number : rounded(number, precision);
       case "ceil" -> Math.ceil(exact * power) / power;
       case "floor" -> Math.floor(exact * power) / power;
       default -> throw new JinjaException("method must be common, ceil or floor");
@@ -156,10 +179,9 @@ final class ValueFilters {
         number instanceof Double real ? new BigDecimal(real) : new BigDecimal(number.toString());
     BigDecimal result = exact.setScale(precision, RoundingMode.HALF_EVEN);
     if (number instanceof Double) {
-      return result.doubleValue();
+      return Math.copySign(result.doubleValue(), number.doubleValue());
     }
-    BigInteger whole = result.toBigInteger();
-    return whole.bitLength() > 63 ? (Object) whole : (Object) whole.longValue();
+    return WholeNumbers.fitted(result.toBigInteger());
   }
 
   private static Object sortedItems(Run run, Object value, Arguments arguments) {

@@ -64,6 +64,9 @@ final class Values {
       case String _ -> "str";
       case Map<?, ?> _ -> "dict";
       case Tuple _ -> "tuple";
+      case Range _ -> "range";
+      case View view -> view.type();
+      case Generator generator -> generator.type();
       case List<?> _ -> "list";
       case Undefined _ -> "Undefined";
       case Namespace _ -> "Namespace";
@@ -90,9 +93,7 @@ final class Values {
     Number a = number(left);
     Number b = number(right);
     if (a != null && b != null) {
-      return (a instanceof Long && b instanceof Long)
-          ? a.longValue() == b.longValue()
-          : a.doubleValue() == b.doubleValue();
+      return Operators.order(a, b) == 0;
     }
     if (left instanceof String x && right instanceof String y) {
       run.walk(Math.min(x.length(), y.length()));
@@ -105,16 +106,18 @@ final class Values {
     run.enter();
     try {
       return switch (left) {
-        case List<?> x ->
-            right instanceof List<?> y
-                && left instanceof Tuple == right instanceof Tuple
-                && equalElements(run, x, y);
+        case List<?> x -> right instanceof List<?> y && areAlike(x, y) && equalElements(run, x, y);
         case Map<?, ?> x -> right instanceof Map<?, ?> y && equalEntries(run, x, y);
         default -> left.equals(right);
       };
     } finally {
       run.leave();
     }
+  }
+
+  /** Whether both are lists, both tuples or both ranges. */
+  static boolean areAlike(List<?> x, List<?> y) {
+    return x instanceof Tuple == y instanceof Tuple && x instanceof Range == y instanceof Range;
   }
 
   private static boolean equalElements(Run run, List<?> x, List<?> y) {
@@ -164,7 +167,14 @@ final class Values {
         yield CodePoints.find(run, text, part, 0) >= 0;
       }
       case Map<?, ?> dict -> dict.containsKey(key(element));
-      case List<?> list -> list.stream().anyMatch(value -> equal(run, value, element));
+      case Collection<?> all -> all.stream().anyMatch(value -> equal(run, value, element));
+      case Generator generator -> {
+        Object next = generator.next();
+        while (next != null && !equal(run, next, element)) {
+          next = generator.next();
+        }
+        yield next != null;
+      }
       case Undefined _ -> false;
       default ->
           throw new JinjaException(
@@ -190,6 +200,8 @@ final class Values {
   static List<Object> iterate(Run run, Object value) {
     return switch (value) {
       case List<?> list -> (List<Object>) list;
+      case View view -> view.elements();
+      case Generator generator -> generator.rest();
       case Map<?, ?> dict -> {
         run.list(dict.size());
         yield new ArrayList<>(((Map<Object, Object>) dict).keySet());

@@ -84,7 +84,10 @@ class LimitsTest {
         "{% for i in range(99999) %}{{ strftime_now('%A' * 100000) }}{% endfor %}",
         "{{ raise_exception('x' * 4000000) }}",
         "{{ 2 ** 99999999999 }}",
-        "{{ 9223372036854775807 + 1 }}",
+        "{{ 3 ** 9999 }}",
+        "{{ (2 ** 4000) * (2 ** 4000) }}",
+        "{% set ns = namespace(g=[1]) %}{% for i in range(9999) %}{% set ns.g = ns.g|map('abs')"
+            + " %}{% endfor %}{{ ns.g|list }}",
         // depth
         "{% macro m(n) %}{{ m(n + 1) }}{% endmacro %}{{ m(0) }}",
         "{% for x in [[1]] recursive %}{{ loop([x]) }}{% endfor %}",
