@@ -21,6 +21,10 @@ import java.util.Map;
  */
 public final class ChatTemplate {
 
+  /** Names of a message's reasoning, the one that counts first. */
+  private static final List<String> REASONING =
+      List.of("reasoning_content", "thinking", "reasoning");
+
   private final String source;
   private final Template template;
   private final Map<String, Object> known;
@@ -85,7 +89,8 @@ public final class ChatTemplate {
    * Renders a conversation.
    *
    * @param messages each a {@link Message}, or a map with at least {@code role} and {@code content}
-   *     as parsed from JSON
+   *     as parsed from JSON. Reasoning may be named {@code reasoning_content}, {@code thinking} or
+   *     {@code reasoning}; the template finds it under the first two.
    * @param addGenerationPrompt whether the text shall end with what starts the assistant's answer
    * @param variables what the template may read besides, such as {@code tools} or {@code
    *     enable_thinking}: strings, numbers, booleans, null, and lists and maps of these
@@ -115,13 +120,31 @@ public final class ChatTemplate {
 
   private static Object fields(Object message) {
     return switch (message) {
-      case Message typed -> typed.asMap();
-      case Map<?, ?> fields -> fields;
+      case Message typed -> withReasoning(typed.asMap());
+      case Map<?, ?> fields -> withReasoning(fields);
       default ->
           throw new IllegalArgumentException(
               "a message is a %s but a Message or a map with role and content is expected"
                   .formatted(message.getClass().getName()));
     };
+  }
+
+  /**
+   * A message whose reasoning stands under each name that templates read it by: data sets name it
+   * one way, templates another.
+   */
+  private static Map<?, ?> withReasoning(Map<?, ?> message) {
+    for (String name : REASONING) {
+      Object reasoning = message.get(name);
+      if (reasoning != null) {
+        Map<Object, Object> all = new LinkedHashMap<>();
+        all.put("thinking", reasoning);
+        all.putAll(message);
+        all.put("reasoning_content", reasoning);
+        return all;
+      }
+    }
+    return message;
   }
 
   /** Whether the template marks what the assistant says with {@code {% generation %}}. */

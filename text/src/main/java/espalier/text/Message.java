@@ -21,7 +21,7 @@ public record Message(String role, String content, Map<String, Object> extra) {
 
   /** Fields that stand for what is said where the content is null. */
   private static final List<String> SPOKEN_ELSEWHERE =
-      List.of("tool_calls", "reasoning_content", "thinking");
+      List.of("tool_calls", "reasoning_content", "thinking", "reasoning");
 
   public Message {
     if (role.isBlank()) {

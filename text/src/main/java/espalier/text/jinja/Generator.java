@@ -1,5 +1,6 @@
 package espalier.text.jinja;
 
+import java.util.Iterator;
 import java.util.List;
 import java.util.function.Supplier;
 import org.jspecify.annotations.Nullable;
@@ -43,6 +44,21 @@ final class Generator {
   @Nullable Object next() {
     List<Object> all = all();
     return taken < all.size() ? all.get(taken++) : null;
+  }
+
+  /** Goes through the elements that are left, and takes each as it is reached. */
+  Iterator<Object> iterator() {
+    return new Iterator<>() {
+      @Override
+      public boolean hasNext() {
+        return taken < all().size();
+      }
+
+      @Override
+      public Object next() {
+        return all().get(taken++);
+      }
+    };
   }
 
   /** Takes all elements that are left. */

@@ -1,5 +1,8 @@
 package espalier.text.jinja;
 
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Iterator;
 import java.util.List;
 import java.util.function.Function;
 import org.jspecify.annotations.Nullable;
@@ -7,25 +10,61 @@ import org.jspecify.annotations.Nullable;
 /** The variable {@code loop} inside of a loop. */
 final class Loop implements Callable {
 
-  private final List<Object> items;
+  private final Iterator<Object> items;
+  private final Deque<Object> ahead = new ArrayDeque<>(); // of the current one, asked for already
   private final int depth;
   private final @Nullable Function<Object, String> recursion;
   private int index = -1;
+  private Object previous = new Undefined("there is no previous item");
+  private @Nullable Object current;
   private @Nullable Object lastSeen;
 
   /**
    * Starts before the first item.
    *
+   * @param items taken one by one, as what an iteration does may decide which come next
    * @param recursion renders the loop over other items; null where the loop is not recursive
    */
-  Loop(List<Object> items, int depth, @Nullable Function<Object, String> recursion) {
+  Loop(Iterator<Object> items, int depth, @Nullable Function<Object, String> recursion) {
     this.items = items;
     this.depth = depth;
     this.recursion = recursion;
   }
 
-  void next() {
+  boolean hasNext() {
+    return !ahead.isEmpty() || items.hasNext();
+  }
+
+  /** Goes on to the next item. */
+  Object next() {
+    if (current != null) {
+      previous = current;
+    }
+    Object next = ahead.isEmpty() ? items.next() : ahead.remove();
+    current = next;
     index++;
+    return next;
+  }
+
+  /** How many items there are; those to come are asked for. */
+  int length() {
+    items.forEachRemaining(ahead::add);
+    return index + 1 + ahead.size();
+  }
+
+  private Object nextItem() {
+    if (!hasNext()) {
+      return new Undefined("there is no next item");
+    }
+    if (ahead.isEmpty()) {
+      ahead.add(items.next());
+    }
+    return ahead.element();
+  }
+
+  @Override
+  public String toString() {
+    return "<LoopContext %d/%d>".formatted(index + 1, length());
   }
 
   /** A field of the loop, or null where it has none of the name. */
@@ -34,16 +73,14 @@ final class Loop implements Callable {
       case "index" -> (long) index + 1;
       case "index0" -> (long) index;
       case "first" -> index == 0;
-      case "last" -> index == items.size() - 1;
-      case "length" -> (long) items.size();
-      case "revindex" -> (long) items.size() - index;
-      case "revindex0" -> (long) items.size() - index - 1;
+      case "last" -> nextItem() instanceof Undefined && !hasNext();
+      case "length" -> (long) length();
+      case "revindex" -> (long) length() - index;
+      case "revindex0" -> (long) length() - index - 1;
       case "depth" -> (long) depth + 1;
       case "depth0" -> (long) depth;
-      case "previtem" ->
-          index > 0 ? items.get(index - 1) : new Undefined("there is no previous item");
-      case "nextitem" ->
-          index + 1 < items.size() ? items.get(index + 1) : new Undefined("there is no next item");
+      case "previtem" -> previous;
+      case "nextitem" -> nextItem();
       case "cycle" -> (Callable) (_, arguments) -> cycle(arguments);
       case "changed" -> (Callable) this::changed;
       default -> null;

@@ -57,6 +57,7 @@ final class PythonText {
       }
       case Undefined _ -> text.append("Undefined");
       case Macro macro -> text.append("<Macro '").append(macro.name()).append("'>");
+      case Loop loop -> text.append(loop);
       case Callable _ -> text.append("<").append(Values.typeOf(value)).append(">");
       default -> text.append(value);
     }

@@ -16,8 +16,12 @@ import espalier.text.jinja.Statement.Print;
 import espalier.text.jinja.Statement.Target;
 import espalier.text.jinja.Statement.Text;
 import espalier.text.jinja.Statement.With;
-import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.List;
+import java.util.NoSuchElementException;
+import java.util.Objects;
+import java.util.concurrent.atomic.AtomicReference;
+import org.jspecify.annotations.Nullable;
 
 /** Executes statements. */
 final class Renderer {
@@ -78,8 +82,11 @@ final class Renderer {
       case Assign assign ->
           assign(assign.target(), evaluator.evaluate(assign.value(), variables), variables);
       case AssignBlock block -> {
-        String text = run.capture(() -> execute(block.body(), new Variables(variables)));
-        assign(block.target(), filtered(text, block.filters(), variables), variables);
+        Captured inside = captured(block.body(), variables);
+        if (inside.flow() != Flow.NEXT) {
+          return inside.flow();
+        }
+        assign(block.target(), filtered(inside.text(), block.filters(), variables), variables);
       }
       case MacroDefinition macro ->
           variables.set(macro.signature().name(), new Macro(this, macro, variables));
@@ -89,8 +96,12 @@ final class Renderer {
         run.output().write(PythonText.str(run, result));
       }
       case FilterBlock block -> {
-        String text = run.capture(() -> execute(block.body(), new Variables(variables)));
-        run.output().write(PythonText.str(run, filtered(text, block.filters(), variables)));
+        Captured inside = captured(block.body(), variables);
+        if (inside.flow() != Flow.NEXT) {
+          return inside.flow();
+        }
+        Object made = filtered(inside.text(), block.filters(), variables);
+        run.output().write(PythonText.str(run, made));
       }
       case With with -> {
         Variables inner = new Variables(variables);
@@ -115,6 +126,15 @@ final class Renderer {
     return Flow.NEXT;
   }
 
+  /** What statements wrote, and how they ended. */
+  private record Captured(String text, Flow flow) {}
+
+  private Captured captured(List<Statement> statements, Variables variables) {
+    AtomicReference<Flow> flow = new AtomicReference<>(Flow.NEXT);
+    String text = run.capture(() -> flow.set(execute(statements, new Variables(variables))));
+    return new Captured(text, flow.get());
+  }
+
   private Flow execute(If conditional, Variables variables) {
     for (Branch branch : conditional.branches()) {
       if (Values.truth(evaluator.evaluate(branch.condition(), variables))) {
@@ -125,23 +145,23 @@ final class Renderer {
   }
 
   private Flow loop(For loop, Object iterable, int depth, Variables outside) {
-    List<Object> items = items(loop, Values.iterate(run, iterable), outside);
-    if (items.isEmpty()) {
-      return execute(loop.otherwise(), new Variables(outside));
-    }
+    Iterator<Object> all =
+        iterable instanceof Generator generator
+            ? generator.iterator()
+            : Values.iterate(run, iterable).iterator();
     Loop state =
         new Loop(
-            items,
+            loop.condition() == null ? all : new Wanted(loop, loop.condition(), all, outside),
             depth,
             loop.recursive()
                 ? inner -> run.capture(() -> loop(loop, inner, depth + 1, outside))
                 : null);
     boolean toItsEnd = false;
-    for (Object item : items) {
-      state.next();
+    while (state.hasNext()) {
+      run.step();
       Variables inside = new Variables(outside); // what an iteration sets ends with it
       inside.set("loop", state);
-      assign(loop.target(), item, inside);
+      assign(loop.target(), state.next(), inside);
       Flow flow = execute(loop.body(), inside);
       toItsEnd |= flow == Flow.NEXT;
       if (flow == Flow.BREAK) {
@@ -152,19 +172,42 @@ final class Renderer {
     return toItsEnd ? Flow.NEXT : execute(loop.otherwise(), new Variables(outside));
   }
 
-  private List<Object> items(For loop, List<Object> all, Variables outside) {
-    if (loop.condition() == null) {
-      return all;
+  /** The items that meet a loop's condition, each looked at when its turn comes. */
+  private final class Wanted implements Iterator<Object> {
+
+    private final For loop;
+    private final Expression condition;
+    private final Iterator<Object> all;
+    private final Variables outside;
+    private @Nullable Object found;
+
+    Wanted(For loop, Expression condition, Iterator<Object> all, Variables outside) {
+      this.loop = loop;
+      this.condition = condition;
+      this.all = all;
+      this.outside = outside;
     }
-    List<Object> wanted = new ArrayList<>();
-    for (Object item : all) {
-      Variables inside = new Variables(outside);
-      assign(loop.target(), item, inside);
-      if (Values.truth(evaluator.evaluate(loop.condition(), inside))) {
-        wanted.add(item);
+
+    @Override
+    public boolean hasNext() {
+      while (found == null && all.hasNext()) {
+        Object item = all.next();
+        Variables inside = new Variables(outside);
+        assign(loop.target(), item, inside);
+        found = Values.truth(evaluator.evaluate(condition, inside)) ? item : null;
       }
+      return found != null;
     }
-    return wanted;
+
+    @Override
+    public Object next() {
+      if (!hasNext()) {
+        throw new NoSuchElementException();
+      }
+      Object next = Objects.requireNonNull(found);
+      found = null;
+      return next;
+    }
   }
 
   private Object filtered(String text, List<FilterStep> filters, Variables variables) {

@@ -21,6 +21,7 @@ import espalier.text.jinja.Statement.Text;
 import espalier.text.jinja.Statement.With;
 import espalier.text.jinja.Token.Kind;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
 import java.util.function.Supplier;
@@ -34,7 +35,9 @@ final class StatementParser {
   private final TokenStream tokens;
   private final ExpressionParser expressions;
   private int loops; // that stand around what is parsed, up to a macro
+  private int loopsAround; // macros or not
   private boolean marksGenerated;
+  private final Set<String> blocks = new HashSet<>();
 
   private StatementParser(TokenStream tokens) {
     this.tokens = tokens;
@@ -121,10 +124,11 @@ final class StatementParser {
         yield new FilterBlock(filters, bodyTo("endfilter"), line);
       }
       case "with" -> with(line);
+      case "block" -> block(line);
       case "generation" -> {
         endTag();
         marksGenerated = true;
-        yield new Generation(bodyTo("endgeneration"), line);
+        yield new Generation(bodyOfItsOwn("endgeneration"), line);
       }
       case "break", "continue" -> {
         if (loops == 0) {
@@ -137,8 +141,34 @@ final class StatementParser {
           throw tokens.error(
               "the block '%s' is not known; chat templates may use if, for, set, macro, call,"
                       .formatted(name)
-                  + " filter, with, raw, generation, break and continue");
+                  + " filter, with, block, raw, generation, break and continue");
     };
+  }
+
+  /** A body that no break or continue leaves. */
+  private List<Statement> bodyOfItsOwn(String end) {
+    int outside = loops;
+    loops = 0;
+    List<Statement> body = bodyTo(end);
+    loops = outside;
+    return body;
+  }
+
+  /** A block that other templates could replace; as there are none, it is what stands in it. */
+  private Statement block(int line) {
+    String name = tokens.expectName();
+    if (!blocks.add(name)) {
+      throw tokens.error("the block %s is there twice".formatted(name));
+    }
+    endTag();
+    int outside = loops;
+    loops = 0;
+    List<Statement> body = statements("endblock");
+    tokens.expectName("endblock");
+    tokens.skipName(name);
+    endTag();
+    loops = outside;
+    return new With(List.of(), body, line);
   }
 
   private Statement conditional(int line) {
@@ -159,6 +189,7 @@ final class StatementParser {
   }
 
   private Statement loop(int line) {
+    loopsAround++;
     Target target = target(false);
     tokens.expectName("in");
     Expression iterable = expressions.tupleWithoutConditional();
@@ -175,6 +206,7 @@ final class StatementParser {
     }
     tokens.expectName("endfor");
     endTag();
+    loopsAround--;
     return new For(target, iterable, condition, recursive, body, otherwise, line);
   }
 
@@ -227,7 +259,13 @@ final class StatementParser {
   private void parameters(List<Parameter> parameters) {
     tokens.expectOperator("(");
     while (!tokens.skipOperator(")")) {
+      if (!parameters.isEmpty()) {
+        tokens.expectOperator(",");
+      }
       String name = variable();
+      if (parameters.stream().anyMatch(p -> p.name().equals(name))) {
+        throw tokens.error("the parameter %s is there twice".formatted(name));
+      }
       boolean optional = tokens.skipOperator("=");
       if (!optional
           && !parameters.isEmpty()
@@ -235,10 +273,10 @@ final class StatementParser {
         throw tokens.error(
             "the parameter %s needs a default, as one before it has".formatted(name));
       }
-      parameters.add(new Parameter(name, optional ? expressions.expression() : null));
-      if (!tokens.atOperator(")")) {
-        tokens.expectOperator(",");
+      if (name.equals("caller") && !optional) {
+        throw tokens.error("the parameter caller needs a default");
       }
+      parameters.add(new Parameter(name, optional ? expressions.expression() : null));
     }
   }
 
@@ -277,7 +315,7 @@ final class StatementParser {
     }
     List<Target> targets = new ArrayList<>(List.of(first));
     while (tokens.skipOperator(",")) {
-      if ((!tokens.at(Kind.NAME) && !tokens.atOperator("(")) || tokens.atName("in")) {
+      if (tokens.atOperator(")") || tokens.at(Kind.BLOCK_END)) {
         break; // a comma may end it
       }
       targets.add(oneTarget(fields));
@@ -294,9 +332,13 @@ final class StatementParser {
       return inside;
     }
     String name = variable();
-    return fields && tokens.skipOperator(".")
-        ? new Target.Field(name, tokens.expectName())
-        : new Target.Variable(name);
+    if (fields && tokens.skipOperator(".")) {
+      return new Target.Field(name, tokens.expectName());
+    }
+    if (name.equals("loop") && loopsAround > 0) {
+      throw tokens.error("the variable loop cannot be set inside of a loop");
+    }
+    return new Target.Variable(name);
   }
 
   private String variable() {

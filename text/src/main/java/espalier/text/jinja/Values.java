@@ -187,6 +187,7 @@ final class Values {
       case String text -> text.codePointCount(0, text.length());
       case Collection<?> elements -> elements.size();
       case Map<?, ?> dict -> dict.size();
+      case Loop loop -> loop.length();
       case Undefined _ -> 0;
       default ->
           throw new JinjaException("object of type '%s' has no len()".formatted(typeOf(value)));
