@@ -18,8 +18,9 @@ final class Lexer {
   /** More than any real template by far; parsing comes before any limit of a rendering counts. */
   private static final int LONGEST = 1 << 20;
 
-  private static final Pattern RAW = Pattern.compile("\\s*raw\\s*(?:-%\\}\\s*|%\\})");
-  private static final Pattern END_RAW = Pattern.compile("\\{%([-+]?)\\s*endraw\\s*([-+]?)%\\}");
+  private static final Pattern RAW = Pattern.compile("(?U)\\s*raw\\s*(?:-%\\}\\s*|%\\})");
+  private static final Pattern END_RAW =
+      Pattern.compile("(?U)\\{%([-+]?)\\s*endraw\\s*([-+]?)%\\}");
 
   private final String source;
   private final Lines lines;

@@ -9,6 +9,9 @@ final class ListMethods {
   private ListMethods() {}
 
   static @Nullable Callable find(List<?> list, String name) {
+    if (name.equals("copy") && (list instanceof Tuple || list instanceof Range)) {
+      return null;
+    }
     return switch (name) {
       case "count" ->
           (run, arguments) -> {

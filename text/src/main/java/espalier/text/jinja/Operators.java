@@ -28,8 +28,11 @@ final class Operators {
 
   private static Object join(Run run, Object left, Object right) {
     if (left instanceof String a && right instanceof String b) {
-      run.string((long) a.length() + b.length());
-      return a + b;
+      boolean safe = run.isSafe(a) || run.isSafe(b);
+      String first = safe && !run.isSafe(a) ? TextFilters.escaped(run, a) : a;
+      String second = safe && !run.isSafe(b) ? TextFilters.escaped(run, b) : b;
+      run.string((long) first.length() + second.length());
+      return safe ? run.safe(first + second) : first + second;
     }
     if (left instanceof List<?> a
         && right instanceof List<?> b
@@ -56,7 +59,7 @@ final class Operators {
     return switch (what) {
       case String text -> {
         run.string(text.length() * repeats);
-        yield text.repeat(text.isEmpty() ? 0 : (int) repeats);
+        yield run.alike(text, text.repeat(text.isEmpty() ? 0 : (int) repeats));
       }
       case List<?> list when !(list instanceof Range) -> {
         run.list(list.size() * repeats);

@@ -30,6 +30,11 @@ final class PythonText {
     run.step();
     run.enter();
     switch (value) {
+      case String string when run.isSafe(string) -> {
+        text.append("Markup(");
+        quote(string, text);
+        text.append(')');
+      }
       case String string -> quote(string, text);
       case None _ -> text.append("None");
       case Boolean bool -> text.append(bool ? "True" : "False");

@@ -13,6 +13,7 @@ final class Run {
   private final Limits limits;
   private final Clock clock;
   private final IdentityHashMap<String, List<int[]>> marks = new IdentityHashMap<>();
+  private final IdentityHashMap<Object, Boolean> safe = new IdentityHashMap<>();
   private Output output;
   private long steps;
   private long memory;
@@ -126,6 +127,23 @@ final class Run {
    */
   List<int[]> marks(String text) {
     return marks.getOrDefault(text, List.of());
+  }
+
+  /** A text that counts as HTML already: what is added to it with a plus is escaped. */
+  String safe(String text) {
+    String own = made(new String(text)); // no other string is this one
+    safe.put(own, true);
+    return own;
+  }
+
+  /** A text made of another one: it counts as HTML where that does. */
+  String alike(Object origin, String made) {
+    return isSafe(origin) ? safe(made) : made;
+  }
+
+  /** Whether the filters {@code safe} or {@code escape} made the text. */
+  boolean isSafe(Object text) {
+    return text instanceof String && !safe.isEmpty() && safe.containsKey(text);
   }
 
   int outputLimit() {

@@ -192,10 +192,13 @@ final class SequenceFilters {
     return sorted;
   }
 
-  /** One field, or a tuple of several that are named with commas between. */
+  /**
+   * The element, one field of it, or several that are named with commas between; always in a tuple,
+   * whose order does not compare what is equal. So None and None can be sorted.
+   */
   private static Object sortKey(Run run, Object element, Bound bound, boolean sensitive) {
     if (!bound.given(2)) {
-      return folded(run, element, sensitive);
+      return Tuple.of(folded(run, element, sensitive));
     }
     if (bound.get(2) instanceof String paths && paths.indexOf(',') >= 0) {
       List<Object> keys = new ArrayList<>();
@@ -204,7 +207,7 @@ final class SequenceFilters {
       }
       return new Tuple(keys);
     }
-    return folded(run, Lookup.path(run, element, bound.get(2)), sensitive);
+    return Tuple.of(folded(run, Lookup.path(run, element, bound.get(2)), sensitive));
   }
 
   /** A text without regard to case, unless {@code sensitive}. */

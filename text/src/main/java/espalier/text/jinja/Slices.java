@@ -26,7 +26,7 @@ final class Slices {
         for (long i : places(points.length, from, to, stride)) {
           part.appendCodePoint(points[(int) i]);
         }
-        yield part.toString();
+        yield run.alike(text, part.toString());
       }
       case Range range -> part(range, from, to, stride);
       case List<?> list -> {

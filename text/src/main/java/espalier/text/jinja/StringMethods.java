@@ -26,7 +26,8 @@ final class StringMethods {
         ? null
         : (run, arguments) -> {
           run.walk(text.length());
-          return method.call(run, text, arguments);
+          Object result = method.call(run, text, arguments);
+          return result instanceof String made ? run.alike(text, made) : result;
         };
   }
 

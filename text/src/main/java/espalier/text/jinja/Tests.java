@@ -106,7 +106,7 @@ final class Tests {
       case "upper" -> cased(run, value, "isupper");
       case "filter" -> value instanceof String filter && Filters.isKnown(filter);
       case "test" -> value instanceof String test && isKnown(test);
-      default -> false; // "escaped": nothing is, as nothing is HTML
+      default -> run.isSafe(value); // "escaped"
     };
   }
 

@@ -26,8 +26,14 @@ final class TextFilters {
 
   static void define(Map<String, Filters.Function> filters) {
     put(filters, "trim", TextFilters::trim);
-    put(filters, "upper", (run, text, a) -> plain(run, text.toUpperCase(Locale.ROOT), "upper", a));
-    put(filters, "lower", (run, text, a) -> plain(run, text.toLowerCase(Locale.ROOT), "lower", a));
+    put(
+        filters,
+        "upper",
+        (run, text, a) -> run.alike(text, plain(run, text.toUpperCase(Locale.ROOT), "upper", a)));
+    put(
+        filters,
+        "lower",
+        (run, text, a) -> run.alike(text, plain(run, text.toLowerCase(Locale.ROOT), "lower", a)));
     put(
         filters,
         "capitalize",
@@ -51,14 +57,15 @@ final class TextFilters {
         name, (run, value, arguments) -> filter.apply(run, PythonText.str(run, value), arguments));
   }
 
-  private static Object plain(Run run, String made, String name, Arguments arguments) {
+  private static String plain(Run run, String made, String name, Arguments arguments) {
     arguments.bind(name);
     return run.made(made);
   }
 
   private static Object trim(Run run, String text, Arguments arguments) {
     Bound bound = arguments.bind("trim", "chars?");
-    return StringMethods.strip(run, text, bound.given(0) ? bound.text(0) : null, true, true);
+    String bare = StringMethods.strip(run, text, bound.given(0) ? bound.text(0) : null, true, true);
+    return run.alike(text, bare);
   }
 
   /** Unlike the method of this name, a word goes on after an apostrophe. */
@@ -75,6 +82,11 @@ final class TextFilters {
 
   private static Object escape(Run run, String text, String name, Arguments arguments) {
     arguments.bind(name);
+    return run.isSafe(text) && !name.equals("forceescape") ? text : run.safe(escaped(run, text));
+  }
+
+  /** A text as HTML. */
+  static String escaped(Run run, String text) {
     run.string(6L * text.length());
     return text.replace("&", "&amp;")
         .replace("<", "&lt;")
@@ -146,7 +158,7 @@ final class TextFilters {
       }
       indented.append(line);
     }
-    return run.made(indented.toString());
+    return run.alike(text, run.made(indented.toString()));
   }
 
   private static Object truncate(Run run, Object value, Arguments arguments) {

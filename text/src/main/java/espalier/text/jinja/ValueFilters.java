@@ -25,7 +25,7 @@ final class ValueFilters {
     filters.put("float", ValueFilters::real);
     filters.put("round", ValueFilters::round);
     filters.put("string", (run, value, a) -> text(run, value, "string", a));
-    filters.put("safe", (run, value, a) -> text(run, value, "safe", a));
+    filters.put("safe", (run, value, a) -> run.safe(text(run, value, "safe", a)));
     filters.put("tojson", JsonText::of);
     filters.put(
         "attr",
@@ -53,7 +53,7 @@ final class ValueFilters {
     };
   }
 
-  private static Object text(Run run, Object value, String name, Arguments arguments) {
+  private static String text(Run run, Object value, String name, Arguments arguments) {
     arguments.bind(name);
     return PythonText.str(run, value);
   }

@@ -221,8 +221,9 @@ final class Values {
   /** Whether a value can be the key of a dict; lists and dicts cannot. */
   static boolean canBeKey(Object value) {
     return !(value instanceof Map)
+        && !(value instanceof View)
         && (!(value instanceof List<?> list)
-            || (list instanceof Tuple && list.stream().noneMatch(List.class::isInstance)));
+            || (list instanceof Tuple && list.stream().allMatch(Values::canBeKey)));
   }
 
   /**
