@@ -40,21 +40,47 @@ final class AssistantTurns {
           before,
           after,
           "starts message %d otherwise than its generation prompt does".formatted(i));
-      check(after, whole, "rewrites message %d once the conversation goes on".formatted(i));
-      turns.add(new Span(before.length(), after.length()));
+      int end = after.length();
+      if (!whole.startsWith(after)) {
+        end = endBeforeClosing(before, after, whole, messages.get(i).content());
+        if (end < 0) {
+          check(after, whole, "rewrites message %d once the conversation goes on".formatted(i));
+        }
+      }
+      turns.add(new Span(before.length(), end));
     }
     return turns;
+  }
+
+  /**
+   * Where a turn ends whose template closes each text, as with an EOS token, so that the text up to
+   * the turn is how the whole starts but for its close; -1 where that is not so.
+   */
+  private static int endBeforeClosing(String before, String after, String whole, String content) {
+    int same = common(after, whole);
+    String said = content.strip();
+    // the content shows that nothing of the turn itself is written otherwise
+    return whole.endsWith(after.substring(same))
+            && !said.isEmpty()
+            && same > before.length()
+            && after.substring(before.length(), same).contains(said)
+        ? same
+        : -1;
+  }
+
+  private static int common(String a, String b) {
+    int same = 0;
+    while (same < Math.min(a.length(), b.length()) && a.charAt(same) == b.charAt(same)) {
+      same++;
+    }
+    return same;
   }
 
   private static void check(String start, String text, String fault) {
     if (text.startsWith(start)) {
       return;
     }
-    int same = 0;
-    while (same < Math.min(start.length(), text.length())
-        && start.charAt(same) == text.charAt(same)) {
-      same++;
-    }
+    int same = common(start, text);
     throw new IllegalArgumentException(
         ("the chat template %s: at character %d, \"%s\" becomes \"%s\". So what the assistant says"
                 + " cannot be told from the rest; give a chat template that marks it with {%%"

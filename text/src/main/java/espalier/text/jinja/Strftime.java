@@ -13,7 +13,7 @@ import org.jspecify.annotations.Nullable;
 final class Strftime {
 
   /** Flags, width, a modifier that changes nothing in English, and the directive. */
-  private static final Pattern FIELD = Pattern.compile("%([-_0^#]*)(\\d{0,6})[EO]?([a-zA-Z%])");
+  private static final Pattern FIELD = Pattern.compile("%([-_0^#]*)(\\d{0,3})[EO]?([a-zA-Z%])");
 
   private static final String NUMBERS = "CdeGgHIjklmMSsuUVwWyY";
 
