@@ -45,12 +45,40 @@ def raise_exception(message):
     raise jinja2.exceptions.TemplateError(message)
 
 
+class Dict:
+    def __call__(self, *args, **kwargs):
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args, **kwargs):
+        return dict.fromkeys(*args, **kwargs)
+
+
+class Namespace(jinja2.utils.Namespace):
+    def __init__(*args, **kwargs):
+        self, args = args[0], args[1:]
+        fields = dict(*args, **kwargs)
+        for name in fields:
+            Namespace.check(name)
+        jinja2.utils.Namespace.__init__(self, fields)
+
+    def __setitem__(self, name, value):
+        Namespace.check(name)
+        jinja2.utils.Namespace.__setitem__(self, name, value)
+
+    @staticmethod
+    def check(name):
+        if isinstance(name, str) and name.startswith("_"):
+            raise jinja2.exceptions.SecurityError(name)
+
+
 env = ImmutableSandboxedEnvironment(
     trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
 )
 env.filters["tojson"] = tojson
 env.globals["raise_exception"] = raise_exception
 env.globals["strftime_now"] = NOW.strftime
+env.globals["dict"] = Dict()
+env.globals["namespace"] = Namespace
 
 VARIABLES = {
     "s": "Hello, World",
@@ -190,6 +218,22 @@ TEMPLATES += [
     "{% filter upper %}abc{{ s }}{% endfilter %}", "{% filter replace('a', 'b')|upper %}aha{% endfilter %}", "{% filter indent(2) %}a\nb{% endfilter %}", "{% nope %}", "{% include 'x' %}", "{% import 'x' as y %}", "{% extends 'x' %}", "{% do xs %}", "{% %}", "{% if true %}{% nope %}{% endif %}",
     # generation
     "{% for m in people %}U{% generation %}{{ m.name }}!{% endgeneration %}\n{% endfor %}", "a{% generation -%}\n b {%- endgeneration %}c", "{% generation %}{% set z = 1 %}{% endgeneration %}{{ z is defined }}", "😀{% generation %}日本{% endgeneration %}", "{% generation %}{% endgeneration %}", "{% generation %}",
+]
+TEMPLATES += [
+    # what is gone through once, views and ranges
+    "{{ xs|map('string')|length }}", "{{ (xs|select('odd')) is sequence }}", "{{ (xs|map('string')) == ['3', '1', '2'] }}", "{{ 'y' if xs|select('gt', 9) else 'n' }}", "{{ (xs|map('string'))[0] is defined }}", "{{ (xs|map('string'))[:1] }}", "{{ xs|map('string')|last }}", "{{ xs|map('string')|tojson }}", "{{ (xs|reverse)[0] is defined }}", "{{ xs|reverse|length }}", "{{ d|items|length }}", "{{ d.items()|tojson }}", "{{ {'a': 1}.items() }}", "{{ {'a': 1}.keys() }}", "{{ {'a': 1}.values() }}", "{{ {'a': 1}.keys()[0] is defined }}", "{{ {'a': 1}.keys() == ['a'] }}", "{{ {'a': 1}.keys() is sequence }}", "{{ {'a': 1}.keys() + ['b'] }}", "{{ {{'a': 1}.keys(): 1} }}",
+    "{{ range(3) }}", "{{ range(0, 10, 3) }}", "{{ range(5)[1:3] }}", "{{ range(5)[::-2]|list }}", "{{ range(3) == [0, 1, 2] }}", "{{ range(3) == range(3) }}", "{{ range(3)|tojson }}", "{{ range(3) + [1] }}", "{{ range(3) * 2 }}", "{% set g = xs|map('string') %}{{ g|first }}{{ g|list }}{{ g|list }}", "{% set g = xs|map('string') %}{{ '1' in g }}{{ g|list }}", "{% set g = xs|map('string') %}{% for x in g %}{{ x }}{{ loop.length }}{{ loop.last }}{% endfor %}{% for x in g %}{{ x }}{% else %}empty{% endfor %}", "{% for k, v in d|items %}{{ k }}={{ v }};{% endfor %}",
+    # whole numbers of any size, and numbers in texts
+    "{{ 9223372036854775807 + 1 }}", "{{ 2 ** 100 }}", "{{ -(2 ** 70) // 3 }} {{ -(2 ** 70) % 1000 }} {{ 2 ** 70 > 2 ** 69 }} {{ 2 ** 64 == 18446744073709551616 }}", "{{ '123456789012345678901234567890'|int }}", "{{ '%x' % (2 ** 70) }}", "{{ 007 }}", "{{ 5e-324 }}", "{{ 0 - 0.5|round }}", "{{ '1__0'|int }}", "{{ '_1'|int }}", "{{ 'inf'|float }} {{ '-Infinity'|float }} {{ 'nan'|float }}", "{{ (-8) ** 0.5 is defined }}",
+    # sorting, grouping, texts that count as HTML
+    "{{ [none, none]|sort }}", "{{ [none, 1]|sort }}", "{{ people|groupby('age')|map(attribute='grouper')|list }}", "{{ (people|groupby('age')|first).list|length }}", "{{ ['a']|sum(start='') }}", "{{ '<a>' + (html|safe) }}", "{{ (html|safe) + '<a>' }}", "{{ '<a>' ~ (html|safe) }}", "{{ html|e|e }}", "{{ html|e|forceescape }}", "{{ [html|safe] }}", "{{ html|safe is escaped }}", "{{ (html|safe)[:3] + '<' }}", "{{ (html|safe)|upper + '<' }}",
+    # escapes, formats, dates
+    "{{ '\\N{BULLET}' }}", "{{ '\\N{nope}' }}", "{{ '{:>{w}}|{:{f}^{w}}'.format('a', 'b', w=4, f='*') }}", "{{ strftime_now('%k|%l|%P|%_d|%^a|%#p|%-e|%03d|%Q|%Ey|%5Y|%') }}",
+    # fields that are not elements, and what may not be set
+    "{{ {'update': 1}.update is defined }}{{ {'update': 1}['update'] }}", "{{ dict.fromkeys(['a', 'b']) }}", "{{ namespace(_x=1) }}", "{{ namespace({'_a': 1}) }}", "{% set n = namespace() %}{% set n._x = 2 %}", "{{ (1, 2).copy() }}",
+    # loops that are left, and conditions that change
+    "{% for x in [1] %}{% break %}{% else %}none{% endfor %}", "{% for x in [1, 2] %}{% continue %}{% else %}none{% endfor %}", "{% for x in [1, 2] %}{% if x == 1 %}{% continue %}{% endif %}a{% else %}none{% endfor %}", "{% set n = namespace(on=true) %}{% for x in xs if n.on %}{{ x }}{% if x == 1 %}{% set n.on = false %}{% endif %}{% endfor %}", "{% for x in xs if x > 1 %}{{ loop.index }}/{{ loop.length }}{{ x }}{{ loop.nextitem }}{{ loop.last }} {% endfor %}", "{% for x in xs %}{% filter upper %}a{% if x == 1 %}{% break %}{% endif %}{% endfilter %}{% endfor %}", "{% for x in xs %}{% set t %}a{% if x == 1 %}{% break %}{% endif %}{% endset %}{{ t }}{% endfor %}", "{% for x in xs %}{% generation %}{% break %}{% endgeneration %}{% endfor %}", "{% for x in xs %}{{ loop|length }}{{ loop }}{% endfor %}", "{% for loop in xs %}{% endfor %}", "{% for x in xs %}{% set loop = 5 %}{% endfor %}", "{% for a, in [(1,)] %}{{ a }}{% endfor %}",
+    "{% macro f(a, a) %}{% endmacro %}", "{% macro f(a,) %}{% endmacro %}", "{% macro f(caller) %}{% endmacro %}", "{% macro f(caller) %}{{ caller }}{% endmacro %}", "{% macro f(caller=none) %}{{ caller }}{% endmacro %}{{ f() }}", "{% block a %}x{{ n }}{% endblock %}|{% block b %}y{% endblock b %}", "{% block a %}{% endblock %}{% block a %}{% endblock %}", "{%- raw\u00a0-%}\u00a0{{ x }}{% endraw %}",
 ]
 TEMPLATES += [
     # errors while running, in odd places

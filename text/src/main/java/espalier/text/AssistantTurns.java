@@ -14,9 +14,16 @@ final class AssistantTurns {
 
   private final ChatTemplate template;
   private final Map<String, ?> variables;
+  private final String eos;
 
-  AssistantTurns(ChatTemplate template, Map<String, ?> variables) {
+  /**
+   * Makes a finder.
+   *
+   * @param eos the EOS token's text; empty where there is none
+   */
+  AssistantTurns(ChatTemplate template, Map<String, ?> variables, String eos) {
     this.template = template;
+    this.eos = eos;
     this.variables = variables;
   }
 
@@ -40,32 +47,25 @@ final class AssistantTurns {
           before,
           after,
           "starts message %d otherwise than its generation prompt does".formatted(i));
-      int end = after.length();
-      if (!whole.startsWith(after)) {
-        end = endBeforeClosing(before, after, whole, messages.get(i).content());
-        if (end < 0) {
-          check(after, whole, "rewrites message %d once the conversation goes on".formatted(i));
-        }
-      }
-      turns.add(new Span(before.length(), end));
+      after = unclosed(after, whole);
+      check(after, whole, "rewrites message %d once the conversation goes on".formatted(i));
+      turns.add(new Span(before.length(), after.length()));
     }
     return turns;
   }
 
   /**
-   * Where a turn ends whose template closes each text, as with an EOS token, so that the text up to
-   * the turn is how the whole starts but for its close; -1 where that is not so.
+   * The text up to a turn less the EOS token, where the template closes every text with one: so
+   * does the whole, but not after this turn.
    */
-  private static int endBeforeClosing(String before, String after, String whole, String content) {
-    int same = common(after, whole);
-    String said = content.strip();
-    // the content shows that nothing of the turn itself is written otherwise
-    return whole.endsWith(after.substring(same))
-            && !said.isEmpty()
-            && same > before.length()
-            && after.substring(before.length(), same).contains(said)
-        ? same
-        : -1;
+  private String unclosed(String text, String whole) {
+    return !whole.startsWith(text)
+            && !eos.isEmpty()
+            && text.endsWith(eos)
+            && whole.endsWith(eos)
+            && whole.startsWith(text.substring(0, text.length() - eos.length()))
+        ? text.substring(0, text.length() - eos.length())
+        : text;
   }
 
   private static int common(String a, String b) {

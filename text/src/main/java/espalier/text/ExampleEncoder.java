@@ -60,7 +60,7 @@ public final class ExampleEncoder {
     }
     ChatTemplate template =
         tokenizer
-            .chatTemplate()
+            .chatTemplateFor(variables)
             .orElseThrow(
                 () ->
                     new IllegalArgumentException(
@@ -73,10 +73,12 @@ public final class ExampleEncoder {
     if (trainOnAll) {
       return new Example(encoding.ids(), encoding.ids());
     }
+    String eos = tokenizer.settings().eosToken();
     List<Span> learned =
         template.marksGenerated()
             ? whole.generated()
-            : new AssistantTurns(template, variables).in(messages, whole.text());
+            : new AssistantTurns(template, variables, eos == null ? "" : eos)
+                .in(messages, whole.text());
     return new Example(encoding.ids(), Labels.of(encoding, learned));
   }
 

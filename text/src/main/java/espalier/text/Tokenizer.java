@@ -217,6 +217,18 @@ public final class Tokenizer implements AutoCloseable {
     return Optional.ofNullable(settings.namedTemplates().get(name)).map(this::template);
   }
 
+  /**
+   * The chat template for a conversation with these variables: the one named {@code tool_use} where
+   * there are {@code tools} and the checkpoint has one for them, else the one used by default.
+   *
+   * @throws TemplateException when it cannot be parsed
+   */
+  public Optional<ChatTemplate> chatTemplateFor(Map<String, ?> variables) {
+    Optional<ChatTemplate> forTools =
+        variables.get("tools") == null ? Optional.empty() : chatTemplate("tool_use");
+    return forTools.or(this::chatTemplate);
+  }
+
   public TokenizerSettings settings() {
     return settings;
   }
@@ -240,16 +252,26 @@ public final class Tokenizer implements AutoCloseable {
 
   private ChatTemplate template(String source) {
     Map<String, Object> known = new LinkedHashMap<>();
-    for (String name : List.of("cls_token", "sep_token", "mask_token")) {
-      if (settings.other().get(name) instanceof String token) {
-        known.put(name, token);
-      }
+    settings.other().forEach((name, value) -> putNamed(known, name, value));
+    if (settings.other().get("extra_special_tokens") instanceof Map<?, ?> more) {
+      more.forEach((name, value) -> putNamed(known, String.valueOf(name), value));
+    }
+    if (settings.other().get("model_specific_special_tokens") instanceof Map<?, ?> more) {
+      more.forEach((name, value) -> putNamed(known, String.valueOf(name), value));
     }
     putIfThere(known, "bos_token", settings.bosToken());
     putIfThere(known, "eos_token", settings.eosToken());
     putIfThere(known, "pad_token", settings.padToken());
     putIfThere(known, "unk_token", settings.unkToken());
     return ChatTemplate.parse(source).withVariables(known);
+  }
+
+  /** A token of its own name, such as image_token; a string, or an object that holds it. */
+  private static void putNamed(Map<String, Object> known, String name, @Nullable Object value) {
+    Object text = value instanceof Map<?, ?> token ? token.get("content") : value;
+    if (name.endsWith("_token") && text instanceof String token) {
+      known.put(name, token);
+    }
   }
 
   private static void putIfThere(Map<String, Object> known, String name, @Nullable String token) {

@@ -111,6 +111,49 @@ class ExampleEncoderTest {
   }
 
   @Test
+  void a_template_that_closes_each_text_with_the_eos_token_is_understood() throws IOException {
+    String template =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}!{% endfor %}"
+            + "{% if add_generation_prompt %}<|im_start|>assistant\n"
+            + "{% else %}{{ eos_token }}{% endif %}";
+
+    try (Tokenizer closing = with(template)) {
+      Example example = new ExampleEncoder(closing, false).messages(TALK);
+
+      assertThat(learned(closing, example)).isEqualTo("hello 日本!!bye!<|im_end|>");
+    }
+  }
+
+  @Test
+  void thoughts_that_are_dropped_from_earlier_turns_are_refused() throws IOException {
+    String template =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+            + "{% if loop.last and m.role == 'assistant' %}<think>{{ m.thinking }}</think>{% endif"
+            + " %}{{ m.content }}<|im_end|>{% endfor %}"
+            + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    Map<String, Object> thought = Map.of("reasoning", "hm");
+
+    try (Tokenizer thinking = with(template)) {
+      ExampleEncoder encoder = new ExampleEncoder(thinking, false);
+      Example last =
+          encoder.messages(List.of(Message.user("bye"), new Message("assistant", "bye", thought)));
+
+      assertThat(learned(thinking, last)).isEqualTo("<think>hm</think>bye<|im_end|>");
+      assertThatIllegalArgumentException()
+          .isThrownBy(
+              () ->
+                  encoder.messages(
+                      List.of(
+                          Message.user("bye"),
+                          new Message("assistant", "bye", thought),
+                          Message.user("bye"),
+                          new Message("assistant", "bye", thought))))
+          .withMessageStartingWith(
+              "the chat template rewrites message 1 once the conversation goes on");
+    }
+  }
+
+  @Test
   void a_generation_prompt_that_the_answer_does_not_start_with_is_refused() throws IOException {
     String template =
         "{% for m in messages %}{{ m.role }}:{{ m.content }};{% endfor %}"

@@ -132,7 +132,7 @@ final class Renderer {
   private Captured captured(List<Statement> statements, Variables variables) {
     AtomicReference<Flow> flow = new AtomicReference<>(Flow.NEXT);
     String text = run.capture(() -> flow.set(execute(statements, new Variables(variables))));
-    return new Captured(text, flow.get());
+    return new Captured(text, Objects.requireNonNull(flow.get()));
   }
 
   private Flow execute(If conditional, Variables variables) {

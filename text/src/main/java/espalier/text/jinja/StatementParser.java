@@ -244,6 +244,11 @@ final class StatementParser {
     List<Statement> body = new ArrayList<>();
     Set<String> names = tokens.namesReadIn(() -> body.addAll(parser.get()));
     loops = outside;
+    boolean needsCaller =
+        parameters.stream().anyMatch(p -> p.name().equals("caller") && p.otherwise() == null);
+    if (needsCaller && names.contains("caller")) {
+      throw tokens.error("the parameter caller needs a default");
+    }
     return new MacroDefinition(signature(name, parameters, names), body, line);
   }
 
@@ -272,9 +277,6 @@ final class StatementParser {
           && parameters.get(parameters.size() - 1).otherwise() != null) {
         throw tokens.error(
             "the parameter %s needs a default, as one before it has".formatted(name));
-      }
-      if (name.equals("caller") && !optional) {
-        throw tokens.error("the parameter caller needs a default");
       }
       parameters.add(new Parameter(name, optional ? expressions.expression() : null));
     }
