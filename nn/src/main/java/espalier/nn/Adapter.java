@@ -3,6 +3,7 @@ package espalier.nn;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -20,11 +21,12 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Parameters are named as in the adapter's file, without the adapter's name: {@code
  * lora_A.weight}, {@code hira_B}. Those registered with {@link #parameter} train; those registered
- * with {@link #constant} are saved beside them and never train.
+ * with {@link #frozen} or {@link #constant} are saved beside them and never train.
  */
 public abstract class Adapter extends Layer {
 
   private final Map<String, Tensor> constants = new LinkedHashMap<>();
+  private final Set<String> frozen = new LinkedHashSet<>();
   private @Nullable Tensor residual;
   private boolean trainable;
   private boolean referenceRefusals;
@@ -250,6 +252,19 @@ public abstract class Adapter extends Layer {
       old.close();
     }
     return owned;
+  }
+
+  /** Registers a factor that keeps its values: a constant that counts as a parameter. */
+  protected final Tensor frozen(String name, Tensor value) {
+    frozen.add(name);
+    return constant(name, value);
+  }
+
+  /** What counts as this adapter's parameters: those that train and those that are frozen. */
+  public final Map<String, Tensor> counted() {
+    var all = new LinkedHashMap<>(parameters());
+    frozen.forEach(name -> all.put(name, Objects.requireNonNull(constants.get(name))));
+    return Collections.unmodifiableMap(all);
   }
 
   /**
