@@ -285,9 +285,22 @@ public abstract class Adapter extends Layer {
    *
    * @param saved by the names of {@link #state()}; names that are absent stay as they are
    */
-  public void load(Map<String, Tensor> saved) {
+  public final void load(Map<String, Tensor> saved) {
+    try (var _ = new PointerScope()) {
+      loading(saved).run();
+    }
+  }
+
+  /**
+   * The same in two steps, for whoever fills several adapters or none of them: this call checks and
+   * works out what it can, and what it returns takes the tensors over, in the scope around both.
+   *
+   * @param saved as for {@link #load}
+   * @throws IllegalArgumentException if the tensors do not go together; nothing is changed
+   */
+  public Runnable loading(Map<String, Tensor> saved) {
     requireLoadable(saved);
-    exchange(saved);
+    return () -> exchange(saved);
   }
 
   /**
