@@ -17,19 +17,20 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
  * @see <a href="https://arxiv.org/abs/1511.04561">8-bit Approximations for Parallelism in Deep
  *     Learning</a>
  */
-public enum DynamicMap {
+public final class DynamicMap {
+
   /** For numbers of both signs: 127 values of each, and 0 and 1. */
-  SIGNED,
+  public static final DynamicMap SIGNED = new DynamicMap(true);
+
   /** For numbers from 0 on. */
-  POSITIVE;
+  public static final DynamicMap POSITIVE = new DynamicMap(false);
 
   private static final int DECADES = 7;
 
   private final float[] values = new float[1 << 8]; // rising
   private final float[] borders = new float[values.length - 1]; // half way between neighbours
 
-  DynamicMap() {
-    boolean signed = name().equals("SIGNED");
+  private DynamicMap(boolean signed) {
     int at = 0;
     for (int decade = 0; decade < DECADES; decade++) {
       float unit = (float) Math.pow(10, decade - (DECADES - 1.0));
