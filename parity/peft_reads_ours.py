@@ -17,7 +17,7 @@ import tempfile
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 HOME = pathlib.Path(__file__).resolve().parent.parent
 
@@ -34,7 +34,9 @@ def ours(model, adapter, ids, folder):
 
 
 def reference(model, adapter, ids):
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    written = json.loads((pathlib.Path(model) / "config.json").read_text()).get("architectures") or [""]
+    auto = AutoModelForSequenceClassification if "Classification" in written[0] else AutoModelForCausalLM
+    loaded = auto.from_pretrained(model, dtype=torch.float32)
     if adapter:
         loaded = PeftModel.from_pretrained(loaded, adapter)
     with torch.no_grad():

@@ -55,6 +55,12 @@ MODELS = {
                                           "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
     "gpt2_scaled": {"model_type": "gpt2", "vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 32, "n_inner": 20,
                     "initializer_range": 0.4, "scale_attn_by_inverse_layer_idx": True, "bos_token_id": 1, "eos_token_id": 2},
+    "llama_scores": {"model_type": "llama", **SMALL, "num_labels": 3},
+    "mistral_scores": {"model_type": "mistral", **SMALL, "sliding_window": 3, "num_labels": 4},
+    "qwen2_scores": {"model_type": "qwen2", **SMALL, "num_labels": 1},
+    "qwen3_scores": {"model_type": "qwen3", **SMALL, "head_dim": 8, "num_labels": 3},
+    "gemma3_scores": {"model_type": "gemma3_text", **SMALL, "head_dim": 8, "sliding_window": 3, "num_labels": 3,
+                      "layer_types": ["sliding_attention", "full_attention"]},
     "opt_after": {"model_type": "opt", "vocab_size": 40, "hidden_size": 16, "word_embed_proj_dim": 12, "num_hidden_layers": 2,
                   "num_attention_heads": 4, "ffn_dim": 24, "max_position_embeddings": 32, "do_layer_norm_before": False,
                   "enable_bias": False, "activation_function": "gelu", "init_std": 0.4},
@@ -93,6 +99,8 @@ def build(name, fields, target):
     torch.manual_seed(len(name))
     config = AutoConfig.for_model(**fields)
     auto = {"roberta": AutoModelForSequenceClassification, "t5": AutoModelForSeq2SeqLM}.get(fields["model_type"], AutoModelForCausalLM)
+    if name.endswith("_scores"):
+        auto = AutoModelForSequenceClassification
     model = auto.from_config(config, attn_implementation="eager").eval()
     for parameter in model.parameters():
         if parameter.dim() == 1:

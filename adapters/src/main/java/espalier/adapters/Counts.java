@@ -38,7 +38,7 @@ final class Counts {
                   .forEach(
                       adapter ->
                           adapter
-                              .parameters()
+                              .counted()
                               .forEach((name, p) -> counts.add(p, adapter.shard(name))));
             }
           });

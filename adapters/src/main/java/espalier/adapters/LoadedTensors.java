@@ -1,10 +1,8 @@
 package espalier.adapters;
 
-import espalier.nn.Adapter;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 
@@ -28,16 +26,14 @@ final class LoadedTensors {
     AdapterTensors.requireFit(fit, options.ignoreMismatched(), options.strict());
     Loading.requireReplaceable(fit, set.embeddings());
     try (var _ = new PointerScope()) {
-      var adapters = set.on(name);
-      Loading.requireLoadable(fit, adapters);
-      set.lock().change(() -> load(entry, adapters, fit));
+      List<Runnable> loading = Loading.loading(fit, set.on(name));
+      set.lock().change(() -> load(entry, loading, fit));
     }
     return finish(entry, fit, List.of());
   }
 
-  private static void load(Entry entry, Map<String, Adapter> adapters, AdapterTensors.Fit fit) {
-    fit.byLayer.forEach(
-        (path, tensors) -> Objects.requireNonNull(adapters.get(path)).load(tensors));
+  private static void load(Entry entry, List<Runnable> loading, AdapterTensors.Fit fit) {
+    loading.forEach(Runnable::run);
     BaseBiases biases = entry.biases();
     if (biases != null) {
       fit.biases.forEach(biases::load);

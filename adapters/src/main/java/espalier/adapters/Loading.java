@@ -41,13 +41,19 @@ final class Loading {
     return fit;
   }
 
-  /** Refuses tensors that do not go together, before the first of them is taken over. */
-  static void requireLoadable(AdapterTensors.Fit fit, Map<String, Adapter> adapters) {
+  /**
+   * What takes tensors over, in the scope around both.
+   *
+   * @throws StateMismatchException for tensors that do not go together; none is taken over
+   */
+  static List<Runnable> loading(AdapterTensors.Fit fit, Map<String, Adapter> adapters) {
+    var loading = new ArrayList<Runnable>();
     fit.byLayer.forEach(
         (path, values) -> {
           Adapter adapter = Objects.requireNonNull(adapters.get(path), path);
-          fitting(path, () -> adapter.requireLoadable(values));
+          fitting(path, () -> loading.add(adapter.loading(values)));
         });
+    return loading;
   }
 
   private static void fitting(String path, Runnable body) {

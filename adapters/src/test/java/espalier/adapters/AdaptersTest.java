@@ -576,4 +576,13 @@ class AdaptersTest {
       Locale.setDefault(before);
     }
   }
+
+  @Test
+  void a_factor_that_is_frozen_counts_among_all_parameters_and_not_among_the_trained() {
+    adapters.attach("one", LORA.toBuilder().init(new LoraInit.Mica()).build(), 1);
+
+    // as above, but of 2·8 + 8·2 and 2·8 + 4·2 a block only the A's, 16 each, are trained
+    assertThat(adapters.trainableLine())
+        .isEqualTo("trainable params: 64 || all params: 1,248 || trainable%: 5.1282");
+  }
 }

@@ -22,6 +22,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 class LoadingTest extends OnDecoder {
 
   private static final String Q = "model.layers.0.self_attn.q_proj";
+  private static final String EMBEDDING = "model.embed_tokens";
   private static final String A = "base_model.model." + Q + ".lora_A.weight";
   private static final LoraConfig LORA =
       LoraConfig.builder().r(2).init(new LoraInit.Unset()).targets(Targets.named("q_proj")).build();
@@ -74,6 +75,29 @@ class LoadingTest extends OnDecoder {
       assertThat(other.at(Q).forward(x).equal(loaded)).isTrue();
       assertThat(others.state("one").keySet()).isEqualTo(adapters.state("one").keySet());
     }
+  }
+
+  @Test
+  void an_embedding_in_a_file_of_pissa_is_loaded_plainly_beside_layers_that_are_cut() {
+    LoraConfig plain =
+        LORA.toBuilder().alpha(4).targets(Targets.named("embed_tokens", "q_proj")).build();
+    LoraConfig pissa = plain.toBuilder().init(new LoraInit.Pissa()).build();
+    Map<String, Tensor> file = new LinkedHashMap<>(saved(plain));
+    Tensor table = model.at(EMBEDDING).weight().clone();
+    Tensor q = model.at(Q).weight().clone();
+
+    assertThatThrownBy(() -> adapters.attach("one", pissa, 1))
+        .as("a fresh one has no such start")
+        .isInstanceOf(UnsupportedAdapterException.class);
+    LoadResult result = adapters.load("one", pissa, file, LoadOptions.defaults());
+
+    assertThat(result.missing()).isEmpty();
+    assertThat(model.at(EMBEDDING).originalWeight().equal(table)).isTrue();
+    assertThat(model.at(Q).originalWeight().equal(q)).isFalse();
+    Tensor a = there(file.get("base_model.model." + EMBEDDING + ".lora_embedding_A"));
+    Tensor b = there(file.get("base_model.model." + EMBEDDING + ".lora_embedding_B"));
+    Tensor delta = there(model.at(EMBEDDING).adapters().find("one")).deltaWeight();
+    assertThat(Tree.gap(delta, b.matmul(a).t().mul(new Scalar(2)))).isLessThan(1e-5);
   }
 
   @Test

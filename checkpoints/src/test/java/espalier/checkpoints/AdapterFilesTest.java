@@ -21,6 +21,7 @@ import espalier.nn.Scope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -85,6 +86,41 @@ class AdapterFilesTest {
             "adapter_model.safetensors",
             "poems/adapter_config.json",
             "poems/adapter_model.safetensors");
+  }
+
+  @Test
+  void of_patterns_that_match_one_layer_the_first_of_the_file_counts_after_a_round_trip_too()
+      throws IOException {
+    var ranks = new LinkedHashMap<String, Integer>();
+    ranks.put("self_attn.q_proj", 3); // sorted by name it would come second
+    ranks.put("q_proj", 5);
+    var alphas = new LinkedHashMap<String, Double>();
+    alphas.put("layers.0.self_attn.q_proj", 6.0);
+    alphas.put(".*", 40.0);
+    LoraConfig config =
+        with(new LoraInit.Uniform()).toBuilder().rankPattern(ranks).alphaPattern(alphas).build();
+    Path again = folder.resolve("again");
+
+    try (PretrainedModel model = model()) {
+      model.attach("one", config, 1);
+      model.saveAdapter("one", folder.resolve("first"));
+    }
+    try (PretrainedModel model = model()) {
+      model.loadAdapter("one", folder.resolve("first"));
+      model.saveAdapter("one", again);
+
+      var layer = (Adaptable) Objects.requireNonNull(model.find(Q));
+      var state = Objects.requireNonNull(layer.adapters().find("one")).state();
+      assertThat(Objects.requireNonNull(state.get("lora_A.weight")).size(0)).isEqualTo(3);
+    }
+    assertThat(Files.readString(again.resolve("adapter_config.json")))
+        .isEqualTo(Files.readString(folder.resolve("first/adapter_config.json")));
+    LoraConfig read =
+        (LoraConfig) AdapterFiles.readConfig(again, AdapterCatalog.standard()).config();
+    assertThat(List.copyOf(read.rankPattern().entries().keySet()))
+        .containsExactly("self_attn.q_proj", "q_proj");
+    assertThat(read.rankAt(Q)).isEqualTo(3);
+    assertThat(read.scalingAt(Q)).isEqualTo(2);
   }
 
   @Test

@@ -1,18 +1,10 @@
 package espalier.models;
 
-import static org.bytedeco.pytorch.global.torch.empty;
-import static org.bytedeco.pytorch.global.torch.zeros;
-
 import espalier.nn.Linear;
 import java.util.ArrayList;
 import java.util.Collections;
-import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
-import org.bytedeco.pytorch.GeneratorOptional;
-import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.TensorOptions;
 
 /** BERT and RoBERTa with a head for sequence classification. */
 final class BertFamily {
@@ -61,7 +53,7 @@ final class BertFamily {
     in.flag("tie_word_embeddings", true); // of a head for masked words, which is not built
     in.find("directionality", "pooler_fc_size", "pooler_num_attention_heads");
     in.find("pooler_num_fc_layers", "pooler_size_per_head", "pooler_type");
-    int labels = labels(in);
+    int labels = CommonFields.labels(in);
     DecoderSpec spec = spec(bert, in);
     var config =
         new ModelConfig(
@@ -81,45 +73,16 @@ final class BertFamily {
     var stack = new Stack(tree, spec);
     double dropout =
         in.probability("classifier_dropout", in.probability("hidden_dropout_prob", 0.1));
-    double deviation = in.number("initializer_range", 0.02);
-    var heads = new Head(tree, spec.hidden(), deviation, stack.tokens().weight().options());
-    Linear inner = heads.linear(bert ? "bert.pooler.dense" : "classifier.dense", spec.hidden());
-    Linear scores = heads.linear(bert ? "classifier" : "classifier.out_proj", labels);
+    var heads = new ScoreLayers(tree, stack, in);
+    Linear inner =
+        heads.linear(bert ? "bert.pooler.dense" : "classifier.dense", spec.hidden(), true);
+    Linear scores = heads.linear(bert ? "classifier" : "classifier.out_proj", labels, true);
     return tree.finished(
         new SequenceClassifier(
             config,
             tree,
             stack,
-            new SequenceClassifier.Head(
-                inner, scores, !bert, dropout, Collections.unmodifiableSet(heads.fresh))));
-  }
-
-  /** The head's layers; those that an encoder's checkpoint lacks are drawn at random. */
-  private static final class Head {
-    private final Tree tree;
-    private final long hidden;
-    private final double deviation;
-    private final TensorOptions options;
-    private final Set<String> fresh = new LinkedHashSet<>();
-
-    Head(Tree tree, long hidden, double deviation, TensorOptions options) {
-      this.tree = tree;
-      this.hidden = hidden;
-      this.deviation = deviation;
-      this.options = options;
-    }
-
-    Linear linear(String path, long out) {
-      if (tree.has(path + ".weight")) {
-        return tree.head(path, out, hidden, true);
-      }
-      fresh.add(path + ".weight");
-      fresh.add(path + ".bias");
-      Tensor weight =
-          empty(new long[] {out, hidden}, options, null)
-              .normal_(0, deviation, new GeneratorOptional());
-      return tree.hang(path, new Linear(weight, zeros(new long[] {out}, options)));
-    }
+            new SequenceClassifier.Head(inner, scores, !bert, dropout, heads.fresh())));
   }
 
   // A head for tokens or for answers is called classifier too, so it must not be taken for ours.
@@ -133,11 +96,6 @@ final class BertFamily {
       names.add("BertForNextSentencePrediction");
     }
     return names;
-  }
-
-  private static int labels(ConfigFields in) {
-    int named = in.find("id2label") instanceof Map<?, ?> map && !map.isEmpty() ? map.size() : 2;
-    return in.size("num_labels", named);
   }
 
   private static DecoderSpec spec(boolean bert, ConfigFields in) {

@@ -13,6 +13,9 @@ import org.jspecify.annotations.Nullable;
  */
 final class CommonFields {
 
+  /** How the reference ends the names of classes that give labels to sequences. */
+  static final String CLASSIFIER = "ForSequenceClassification";
+
   /**
    * They say who wrote the file, how to generate, what to print; nothing that a forward computes.
    */
@@ -132,6 +135,18 @@ final class CommonFields {
           "config field architectures = %s but %s can only be built as %s"
               .formatted(named, in.owner(), String.join(", ", architectures)));
     }
+  }
+
+  /** Whether the file says that its model gives labels to sequences. */
+  static boolean classifies(ConfigFields in) {
+    List<String> named = in.texts("architectures");
+    return named != null && named.stream().anyMatch(n -> n.endsWith(CLASSIFIER));
+  }
+
+  /** How many labels a classifier has: the reference's 2 if the file names none. */
+  static int labels(ConfigFields in) {
+    int named = in.find("id2label") instanceof Map<?, ?> map && !map.isEmpty() ? map.size() : 2;
+    return in.size("num_labels", named);
   }
 
   static ModelConfig.Tokens tokens(ConfigFields in) {

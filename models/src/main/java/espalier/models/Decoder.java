@@ -9,24 +9,22 @@ import java.util.function.Supplier;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
-/** A decoder: each position's state gives the scores of the next token. */
-final class Decoder extends Model {
+/** A decoder with one linear head over its states. */
+abstract sealed class Decoder extends Model permits CausalDecoder, DecoderClassifier {
 
   private final Stack stack;
   private final Linear head;
   private final String embedding;
-  private final boolean tied;
 
-  Decoder(ModelConfig config, Tree tree, Stack stack, Linear head, boolean tied) {
+  Decoder(ModelConfig config, Tree tree, Stack stack, Linear head) {
     super(config, tree);
     this.stack = stack;
     this.head = head;
     this.embedding = stack.spec().names().get(Part.TOKENS);
-    this.tied = tied;
   }
 
-  @Override
-  public Tensor hidden(ModelInputs in) {
+  /** The states after the last block and its norm, [B, T, hidden]. */
+  final Tensor states(ModelInputs in) {
     if (in.decoderInputIds() != null) {
       throw new IllegalArgumentException(
           modelType() + " has no encoder, so it takes no decoder inputs; put them after the text");
@@ -48,7 +46,7 @@ final class Decoder extends Model {
   }
 
   @Override
-  Tensor knowing(ModelInputs in, Supplier<Tensor> forward) {
+  final Tensor knowing(ModelInputs in, Supplier<Tensor> forward) {
     int batch = (int) in.inputIds().size(0);
     if (TokenIds.current() != null || !Voices.of(adaptables(), batch).waiting()) {
       return forward.get(); // what the caller said counts
@@ -65,57 +63,42 @@ final class Decoder extends Model {
   }
 
   @Override
-  public Tensor head(Tensor hidden) {
+  public final Tensor head(Tensor hidden) {
     return head.forward(hidden);
   }
 
   @Override
-  public Optional<String> outputHead() {
-    return Optional.of("lm_head");
-  }
-
-  @Override
-  public Optional<String> inputEmbedding() {
+  public final Optional<String> inputEmbedding() {
     return Optional.of(embedding);
   }
 
   @Override
-  List<Stack> stacks() {
+  final List<Stack> stacks() {
     return List.of(stack);
   }
 
   @Override
-  public List<String> pathsOfBlocks() {
+  public final List<String> pathsOfBlocks() {
     return List.of(stack.spec().names().get(Part.BLOCKS));
   }
 
   @Override
-  public List<Set<String>> tiedWeights() {
-    return tied ? List.of(Set.of(embedding + ".weight", "lm_head.weight")) : List.of();
-  }
-
-  @Override
-  public ScalarType dtype() {
+  public final ScalarType dtype() {
     return stack.dtype();
   }
 
   @Override
-  public KvCache newCache(long capacity) {
-    return new KvCache(stack.depth(), capacity);
-  }
-
-  @Override
-  public List<Integer> sources() {
+  public final List<Integer> sources() {
     return stack.blocks().sources();
   }
 
   @Override
-  public Set<String> replicas() {
+  public final Set<String> replicas() {
     return stack.blocks().replicas();
   }
 
   @Override
-  public Repetition repeat(int... sources) {
+  public final Repetition repeat(int... sources) {
     return stack.blocks().repeat(this::hasBlocks, sources);
   }
 }

@@ -127,10 +127,11 @@ public final class Families {
       String modelType, CausalPlan plan, ConfigFields in, Tree tree, Map<?, ?> raw) {
     DecoderSpec spec = plan.spec();
     AttentionSpec attention = spec.blocks().getFirst().attention();
+    boolean classifies = CommonFields.classifies(in);
     var config =
         new ModelConfig(
             modelType,
-            Task.CAUSAL_LM,
+            classifies ? Task.SEQ_CLS : Task.CAUSAL_LM,
             spec.embedding().vocabulary(),
             spec.hidden(),
             spec.blocks().size(),
@@ -138,19 +139,41 @@ public final class Families {
             attention.kvHeads(),
             attention.headDim(),
             plan.maxPositions(),
-            0,
+            classifies ? CommonFields.labels(in) : 0,
             CommonFields.tokens(in),
             CommonFields.raw(raw),
             CommonFields.unread(in));
     var stack = new Stack(tree, spec);
+    return tree.finished(
+        classifies
+            ? classifier(config, in, tree, stack)
+            : writer(config, plan.tied(), tree, stack));
+  }
+
+  private static Model classifier(ModelConfig config, ConfigFields in, Tree tree, Stack stack) {
+    var layers = new ScoreLayers(tree, stack, in);
+    Linear score = layers.linear(DecoderClassifier.SCORE, config.labels(), false);
+    Integer pad = pad(config.modelType(), in);
+    return new DecoderClassifier(config, tree, stack, score, pad, layers.fresh());
+  }
+
+  // The reference leaves fields out of a file that are its defaults, and Gemma's has a token here.
+  private static @Nullable Integer pad(String modelType, ConfigFields in) {
+    if (!in.present("pad_token_id")) {
+      return modelType.equals("gemma3_text") ? 0 : null;
+    }
+    return in.find("pad_token_id") instanceof Integer id ? id : in.token("pad_token_id");
+  }
+
+  private static Model writer(ModelConfig config, boolean tying, Tree tree, Stack stack) {
     Embedding tokens = stack.tokens();
     Tensor own = tree.find("lm_head.weight");
     // As in the reference, a file that has another matrix for the head is right against its config.
-    boolean tied = plan.tied() && (own == null || own.equal(tokens.weight()));
+    boolean tied = tying && (own == null || own.equal(tokens.weight()));
     Linear head =
         tied
             ? tree.hang("lm_head", new Linear(tokens.weight(), null))
             : tree.head("lm_head", tokens.vocabulary(), tokens.width(), false);
-    return tree.finished(new Decoder(config, tree, stack, head, tied));
+    return new CausalDecoder(config, tree, stack, head, tied);
   }
 }

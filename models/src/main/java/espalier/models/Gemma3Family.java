@@ -30,7 +30,9 @@ final class Gemma3Family {
   private Gemma3Family() {}
 
   static CausalPlan plan(ConfigFields in) {
-    CommonFields.check(in, List.of("Gemma3ForCausalLM", "Gemma3TextModel"));
+    CommonFields.check(
+        in,
+        List.of("Gemma3ForCausalLM", "Gemma3Text" + CommonFields.CLASSIFIER, "Gemma3TextModel"));
     in.only("is_encoder_decoder", false);
     int vocabulary = in.size("vocab_size", 262_208);
     int hidden = in.size("hidden_size", 2304);

@@ -3,6 +3,7 @@ package espalier.models;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Stream;
 
 /** Llama and those that are Llama but for a trait or two, each a traits of traits and defaults. */
 final class LlamaFamily {
@@ -39,7 +40,10 @@ final class LlamaFamily {
       throw new IllegalStateException(modelType + " is no kin of Llama");
     }
     CommonFields.check(
-        in, List.of(traits.architecture() + "ForCausalLM", traits.architecture() + "Model"));
+        in,
+        Stream.of("ForCausalLM", CommonFields.CLASSIFIER, "Model")
+            .map(traits.architecture()::concat)
+            .toList());
     in.only("is_encoder_decoder", false);
     LlamaTraits.Sizes d = traits.defaults();
     int vocabulary = in.size("vocab_size", d.vocabulary());

@@ -144,10 +144,13 @@ public abstract class Model extends Layer implements Replicable, Steady {
     return all;
   }
 
-  /** What the head gets, [B, T, hidden]: the states after the last block and its norm. */
+  /**
+   * What the head gets: the states after the last block and its norm, [B, T, hidden]; of a decoder
+   * that classifies, those of each row's last token, [B, hidden].
+   */
   public abstract Tensor hidden(ModelInputs in);
 
-  /** The head alone: [..., hidden] to scores. A classifier's takes [B, T, hidden]. */
+  /** The head alone: [..., hidden] to scores. It takes what {@link #hidden} gives. */
   public abstract Tensor head(Tensor hidden);
 
   /** The path of the layer that gives the scores over the vocabulary, or empty. */

@@ -86,6 +86,15 @@ public record ModelInputs(
     }
   }
 
+  /** Refuses what a classifier can not judge: anything but whole rows of tokens. */
+  void requireWholeRows(String modelType) {
+    if (decoderInputIds != null || segments != null || cache != null) {
+      throw new IllegalArgumentException(
+          modelType
+              + " scores whole rows: it takes neither decoder inputs nor packed rows nor a cache");
+    }
+  }
+
   /** Whole rows of one length. */
   public static ModelInputs of(Tensor inputIds) {
     return of(inputIds, null);

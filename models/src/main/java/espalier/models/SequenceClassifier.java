@@ -34,11 +34,7 @@ final class SequenceClassifier extends Model {
 
   @Override
   public Tensor hidden(ModelInputs in) {
-    if (in.decoderInputIds() != null || in.segments() != null || in.cache() != null) {
-      throw new IllegalArgumentException(
-          modelType()
-              + " scores whole rows: it takes neither decoder inputs nor packed rows nor a cache");
-    }
+    in.requireWholeRows(modelType());
     return stack.forward(
         new StackInputs(
             in.inputIds(),

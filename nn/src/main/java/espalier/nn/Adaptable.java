@@ -119,22 +119,26 @@ public abstract class Adaptable extends Layer {
    *
    * @param twin a layer that shares this one's weight and was split alike before, so that they
    *     share the part too; or null
+   * @return makes the layer whole again, with the same bits, while the scope around is open, which
+   *     keeps the whole weight until it closes
    * @throws IllegalStateException if the layer is split already or has adapters
    */
-  public final void split(Partition by, @Nullable Adaptable twin) {
+  public final Runnable split(Partition by, @Nullable Adaptable twin) {
     if (partition != null || !adapters.all().isEmpty()) {
       throw new IllegalStateException(
           "this %s %s; split a model once, before adapters come"
               .formatted(typeName(), partition != null ? "is split already" : "has adapters"));
     }
+    Tensor whole = new Tensor(weight());
+    Tensor bias = bias();
+    Tensor wholeBias = bias == null ? null : new Tensor(bias);
+    Shard ofBias = by.bias();
     partition = by; // before the weight is replaced, which a part of a table is told by
     Shard ofWeight = by.weight();
     if (ofWeight != null) {
       try (var _ = new PointerScope();
           var _ = new NoGradGuard()) {
         Tensor partOfWeight = twin == null ? laidOut(ofWeight.of(weight())) : twin.weight();
-        Tensor bias = bias();
-        Shard ofBias = by.bias();
         Tensor partOfBias = bias == null || ofBias == null ? null : ofBias.of(bias);
         replaceWeight(partOfWeight); // refuses before it changes anything, and the bias never does
         if (partOfBias != null) {
@@ -145,6 +149,15 @@ public abstract class Adaptable extends Layer {
         throw e;
       }
     }
+    return () -> {
+      partition = null;
+      if (ofWeight != null) {
+        replaceWeight(whole);
+        if (wholeBias != null && ofBias != null) {
+          replaceBias(wholeBias);
+        }
+      }
+    };
   }
 
   /** A part of the weight in its logical shape, with the layout that the layer keeps it in. */

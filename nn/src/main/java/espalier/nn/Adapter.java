@@ -3,6 +3,7 @@ package espalier.nn;
 import java.util.Collection;
 import java.util.Collections;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Objects;
@@ -20,11 +21,12 @@ import org.jspecify.annotations.Nullable;
  *
  * <p>Parameters are named as in the adapter's file, without the adapter's name: {@code
  * lora_A.weight}, {@code hira_B}. Those registered with {@link #parameter} train; those registered
- * with {@link #constant} are saved beside them and never train.
+ * with {@link #frozen} or {@link #constant} are saved beside them and never train.
  */
 public abstract class Adapter extends Layer {
 
   private final Map<String, Tensor> constants = new LinkedHashMap<>();
+  private final Set<String> frozen = new LinkedHashSet<>();
   private @Nullable Tensor residual;
   private boolean trainable;
   private boolean referenceRefusals;
@@ -252,6 +254,19 @@ public abstract class Adapter extends Layer {
     return owned;
   }
 
+  /** Registers a factor that keeps its values: a constant that counts as a parameter. */
+  protected final Tensor frozen(String name, Tensor value) {
+    frozen.add(name);
+    return constant(name, value);
+  }
+
+  /** What counts as this adapter's parameters: those that train and those that are frozen. */
+  public final Map<String, Tensor> counted() {
+    var all = new LinkedHashMap<>(parameters());
+    frozen.forEach(name -> all.put(name, Objects.requireNonNull(constants.get(name))));
+    return Collections.unmodifiableMap(all);
+  }
+
   /**
    * {@inheritDoc}
    *
@@ -270,9 +285,22 @@ public abstract class Adapter extends Layer {
    *
    * @param saved by the names of {@link #state()}; names that are absent stay as they are
    */
-  public void load(Map<String, Tensor> saved) {
+  public final void load(Map<String, Tensor> saved) {
+    try (var _ = new PointerScope()) {
+      loading(saved).run();
+    }
+  }
+
+  /**
+   * The same in two steps, for whoever fills several adapters or none of them: this call checks and
+   * works out what it can, and what it returns takes the tensors over, in the scope around both.
+   *
+   * @param saved as for {@link #load}
+   * @throws IllegalArgumentException if the tensors do not go together; nothing is changed
+   */
+  public Runnable loading(Map<String, Tensor> saved) {
     requireLoadable(saved);
-    exchange(saved);
+    return () -> exchange(saved);
   }
 
   /**

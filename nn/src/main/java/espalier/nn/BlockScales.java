@@ -1,9 +1,7 @@
 package espalier.nn;
 
-import static org.bytedeco.pytorch.global.torch.bucketize;
 import static org.bytedeco.pytorch.global.torch.constant_pad_nd;
 
-import java.util.Arrays;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
@@ -11,19 +9,14 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * The scales of a quantised weight's blocks, quantised themselves: less their mean, in blocks of
- * 256, each scale the nearest of 256 levels times its block's largest magnitude. The levels are
- * dense around zero: for each power of ten from 10⁻⁶ to 1 twice as many as for the one below.
+ * 256, each scale the nearest value of {@link DynamicMap} times its block's largest magnitude.
  *
  * @see <a href="https://arxiv.org/abs/2305.14314">QLoRA, section 3, double quantisation</a>
- * @see <a href="https://arxiv.org/abs/1511.04561">8-bit dynamic tree quantisation</a>
  */
 final class BlockScales implements AutoCloseable {
 
   /** Scales that share one scale of their own. */
   static final int BLOCK = 256;
-
-  private static final int DECADES = 7;
-  private static final float[] LEVELS = levels();
 
   private final Tensor codes; // [blocks] uint8
   private final Tensor largest; // [⌈blocks / 256⌉] float32
@@ -48,9 +41,12 @@ final class BlockScales implements AutoCloseable {
           (over == 0 ? rest : constant_pad_nd(rest, new long[] {0, BLOCK - over})).view(-1, BLOCK);
       Tensor largest = blocks.abs().amax(new long[] {1}, false);
       Tensor scaled = blocks.div(largest.clamp_min(new Scalar(Float.MIN_NORMAL)).unsqueeze(1));
-      Tensor codes = bucketize(scaled, like(borders(), scales), true, false).to(ScalarType.Byte);
+      Tensor codes = DynamicMap.SIGNED.nearest(scaled).to(ScalarType.Byte);
       return new BlockScales(
-          codes.view(-1).narrow(0, 0, n).contiguous(), largest, mean, like(LEVELS, scales));
+          codes.view(-1).narrow(0, 0, n).contiguous(),
+          largest,
+          mean,
+          DynamicMap.SIGNED.values(scales));
     }
   }
 
@@ -82,37 +78,6 @@ final class BlockScales implements AutoCloseable {
 
   long bytes() {
     return codes.nbytes() + largest.nbytes() + mean.nbytes();
-  }
-
-  private static Tensor like(float[] values, Tensor tensor) {
-    return Tensor.create(values, values.length).to(tensor.device(), ScalarType.Float);
-  }
-
-  private static float[] borders() {
-    var borders = new float[LEVELS.length - 1];
-    for (int i = 0; i < borders.length; i++) {
-      borders[i] = (LEVELS[i] + LEVELS[i + 1]) / 2;
-    }
-    return borders;
-  }
-
-  // A decade of 2ⁱ levels holds the middles of as many equal parts of [0.1, 1], both signs.
-  private static float[] levels() {
-    var levels = new float[2 * ((1 << DECADES) - 1) + 2];
-    int at = 0;
-    for (int decade = 0; decade < DECADES; decade++) {
-      int parts = 1 << decade;
-      double unit = Math.pow(10, decade - (DECADES - 1.0));
-      for (int i = 0; i < parts; i++) {
-        float middle = (float) (0.1 + 0.9 * (i + 0.5) / parts);
-        levels[at++] = (float) (unit * middle);
-        levels[at++] = (float) (-unit * middle);
-      }
-    }
-    levels[at++] = 0;
-    levels[at] = 1;
-    Arrays.sort(levels);
-    return levels;
   }
 
   @Override

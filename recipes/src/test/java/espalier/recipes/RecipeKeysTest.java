@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import espalier.adapters.catalog.AdapterCatalog;
+import espalier.adapters.lora.LoraConfig;
 import espalier.checkpoints.AdapterSource;
 import java.nio.file.Path;
 import java.util.List;
@@ -62,6 +63,19 @@ class RecipeKeysTest {
         .hasMessageContaining("adapter.from is 3 but the folder of an adapter is expected");
     assertThat(recipe("adapter={from: first}").from())
         .isEqualTo(new AdapterSource.Folder(Path.of("first")));
+  }
+
+  @Test
+  void patterns_keep_the_order_of_the_recipe_as_the_first_that_matches_counts() {
+    Recipe read = recipe("adapter.rank_pattern={v_proj: 2, '.*_proj': 3, a: 4}");
+    Recipe again = RecipeFile.parse(read.resolved(), List.of());
+
+    for (Recipe each : List.of(read, again)) {
+      var lora = (LoraConfig) AdapterCatalog.standard().read(each.adapter()).config();
+      assertThat(List.copyOf(lora.rankPattern().entries().keySet()))
+          .containsExactly("v_proj", ".*_proj", "a");
+      assertThat(lora.rankAt("layers.0.v_proj")).isEqualTo(2);
+    }
   }
 
   @Test

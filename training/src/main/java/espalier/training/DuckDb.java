@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Optional;
 import java.util.Properties;
 import java.util.Set;
@@ -107,7 +108,7 @@ final class DuckDb implements AutoCloseable {
     try {
       switch (type) {
         case JSON_LINES ->
-            query("json", marked(file) ? MARKED_LINES : "read_ndjson_objects(?)", file, rows);
+            query("json", mayBeMarked(file) ? MARKED_LINES : "read_ndjson_objects(?)", file, rows);
         case JSON -> query("json", "read_json_objects(?, format = 'auto')", file, rows);
         case CSV, TSV -> {
           Optional<String> header = firstLine(file);
@@ -152,8 +153,11 @@ final class DuckDb implements AutoCloseable {
     }
   }
 
-  /** Whether a file begins with a byte order mark; of .zst nobody knows. */
-  private static boolean marked(Path file) {
+  /** Whether a file begins with a byte order mark; a .zst, which only DuckDB unpacks, may. */
+  private static boolean mayBeMarked(Path file) {
+    if (file.toString().toLowerCase(Locale.ROOT).endsWith(".zst")) {
+      return true;
+    }
     try (InputStream in = MalformedJson.open(file)) {
       return Arrays.equals(in.readNBytes(BYTE_ORDER_MARK.length), BYTE_ORDER_MARK);
     } catch (IOException _) {

@@ -73,6 +73,40 @@ final class DatasetTest {
         .containsExactly("elm, \"oak\"", "null");
   }
 
+  /** Writes lines, none of them with the characters 1 and 2, packed by zstd. */
+  private void packed(String name, String... lines) throws SQLException {
+    try (var connection = DriverManager.getConnection("jdbc:duckdb:");
+        var statement =
+            connection.prepareStatement(
+                "copy (select unnest(?::varchar[])) to '%s' (format csv, header false, delim '\1', quote '\2', escape '\2', compression zstd)"
+                    .formatted(folder.resolve(name)))) {
+      statement.setArray(1, connection.createArrayOf("VARCHAR", lines));
+      statement.execute();
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"", "\uFEFF"})
+  void lines_packed_by_zstd_are_read_with_and_without_a_byte_order_mark(String mark)
+      throws SQLException {
+    packed("a.jsonl.zst", mark + "{\"text\": \"elm, \\\"oak\\\"\"}", " ", "{\"text\": \"null\"}");
+
+    List<Row> rows = Dataset.read(folder.resolve("a.jsonl.zst"), null);
+
+    assertThat(rows)
+        .extracting(row -> ((TextRow) row).text())
+        .containsExactly("elm, \"oak\"", "null");
+  }
+
+  @Test
+  void a_broken_line_packed_by_zstd_is_named() throws SQLException {
+    packed("a.jsonl.zst", "{\"text\": \"elm\"}", "{\"text\"");
+
+    assertThatThrownBy(() -> Dataset.read(folder.resolve("a.jsonl.zst"), null))
+        .isInstanceOf(DataException.class)
+        .hasMessageContaining("a.jsonl.zst row 2 is not JSON that can be read");
+  }
+
   @Test
   void a_broken_line_of_a_file_with_a_byte_order_mark_is_named() {
     assertRefused(

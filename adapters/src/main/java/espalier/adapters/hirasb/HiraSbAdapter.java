@@ -160,17 +160,24 @@ public abstract sealed class HiraSbAdapter extends Adapter permits HiraSbLinear,
   }
 
   @Override
-  public final void load(Map<String, Tensor> saved) {
+  public final Runnable loading(Map<String, Tensor> saved) {
+    Runnable factors = super.loading(saved);
+    return () -> {
+      restore(saved);
+      factors.run();
+      if (precondition) {
+        whiten();
+      }
+    };
+  }
+
+  private void restore(Map<String, Tensor> saved) {
     Tensor present = triangle;
     if (present != null && !saved.containsKey(R)) { // new bases under the present R
       try (var _ = new PointerScope();
           var _ = new NoGradGuard()) {
         r.set_data(like(plainR(), r).detach());
       }
-    }
-    super.load(saved);
-    if (precondition) {
-      whiten();
     }
   }
 

@@ -23,7 +23,7 @@ public class LoraEmbedding extends Adapter {
     a = parameter("lora_embedding_A", factors.a());
     b =
         factors.frozenB()
-            ? constant("lora_embedding_B", factors.b())
+            ? frozen("lora_embedding_B", factors.b())
             : parameter("lora_embedding_B", factors.b());
   }
 

@@ -42,7 +42,7 @@ public class LoraLinear extends Adapter {
     a = parameter("lora_A.weight", factors.a());
     b =
         factors.frozenB()
-            ? constant("lora_B.weight", factors.b())
+            ? frozen("lora_B.weight", factors.b())
             : parameter("lora_B.weight", factors.b());
     bias = factors.bias() == null ? null : parameter("lora_B.bias", factors.bias());
     if (factors.residual() != null) {

@@ -39,8 +39,17 @@ final class SeparateExperts {
         names.parts().values().forEach(all::addAll);
         yield renamed(config, all, names, layers);
       }
+      // The reference renames an unset target_modules as an empty one, so that beside
+      // target_parameters the usual layers are left out.
+      case Modules.ByArchitecture() when hasParameters(config) ->
+          renamed(config, List.of(), names, layers);
       case Modules.Matching _, Modules.ByArchitecture() -> config;
     };
+  }
+
+  private static boolean hasParameters(LoraConfig config) {
+    List<String> parameters = config.targets().parameters();
+    return parameters != null && !parameters.isEmpty();
   }
 
   private static List<String> linear(Map<String, Layer> layers, ModelFacts facts) {

@@ -54,9 +54,12 @@ public final class VeloraLinear extends LoraLinear {
   }
 
   @Override
-  public void load(Map<String, Tensor> saved) {
-    super.load(saved);
-    known = v.any().item_bool(); // a saved direction is one; what was never trained is zero
+  public Runnable loading(Map<String, Tensor> saved) {
+    Runnable factors = super.loading(saved);
+    return () -> {
+      factors.run();
+      known = v.any().item_bool(); // a saved direction is one; what was never trained is zero
+    };
   }
 
   @Override

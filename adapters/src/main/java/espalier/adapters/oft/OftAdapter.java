@@ -8,15 +8,15 @@ import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
-/** What OFT does alike on all layers: the weight W becomes W·Rᵀ. */
+/** What OFT does alike on all layers: the weight W becomes W·Rᵀ, and an embedding's table E·R. */
 abstract class OftAdapter extends Adapter {
 
   private final Rotation rotation;
   private final Tensor angles; // [blocks, n (n - 1) / 2]
 
-  OftAdapter(OftConfig config, long width, Init init) {
+  OftAdapter(OftConfig config, String name, long width, Init init) {
     rotation = new Rotation(config, width);
-    angles = parameter("oft_R.weight", rotation.start(init));
+    angles = parameter(name, rotation.start(init));
   }
 
   @Override
@@ -38,11 +38,16 @@ abstract class OftAdapter extends Adapter {
     return rotation.of(now, scale(), training());
   }
 
+  /** What the rows of the weight are multiplied by, for blocks of R. */
+  Tensor onWeight(Tensor r) {
+    return r.transpose(1, 2);
+  }
+
   @Override
   public final Tensor mergedInto(Tensor weight) {
     Tensor r = rotation.of(wide(rotation.heldBack(angles)), scale(), false);
     Tensor flat = weight.flatten(1, -1).to(r.dtype());
-    Tensor turned = rotation.rotated(flat, r.transpose(1, 2));
+    Tensor turned = rotation.rotated(flat, onWeight(r));
     return turned.view(weight.shape()).to(weight.scalar_type().intern());
   }
 

@@ -9,6 +9,7 @@ import espalier.adapters.Violations;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
 import espalier.nn.Convolution;
+import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
@@ -179,9 +180,10 @@ public record OftConfig(
       case Linear linear -> new OftLinear(this, linear, init);
       case Convolution c when c.dimensions() == 2 && c.geometry().groups() == 1 ->
           new OftConvolution(this, c, init);
+      case Embedding embedding -> new OftEmbedding(this, embedding, init);
       default ->
           throw new UnsupportedAdapterException(
-              "%s is a %s but OFT adapts Linear, Conv1D and Conv2d in one group; take it out of target_modules"
+              "%s is a %s but OFT adapts Linear, Conv1D, Embedding and Conv2d in one group; take it out of target_modules"
                   .formatted(path, layer.typeName()));
     };
   }

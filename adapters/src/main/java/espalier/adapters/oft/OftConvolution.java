@@ -17,7 +17,7 @@ public final class OftConvolution extends OftAdapter {
   private final Convolution layer;
 
   OftConvolution(OftConfig config, Convolution layer, Init init) {
-    super(config, layer.weight().numel() / layer.out(), init);
+    super(config, "oft_R.weight", layer.weight().numel() / layer.out(), init);
     this.layer = layer;
   }
 

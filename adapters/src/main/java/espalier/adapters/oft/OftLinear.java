@@ -21,7 +21,7 @@ public final class OftLinear extends OftAdapter implements ActsOnInput {
   private final Linear layer;
 
   OftLinear(OftConfig config, Linear layer, Init init) {
-    super(config, layer.in(), init);
+    super(config, "oft_R.weight", layer.in(), init);
     this.layer = layer;
   }
 

@@ -2,7 +2,9 @@ package espalier.adapters.shira;
 
 import static org.bytedeco.pytorch.global.torch.diff;
 
+import espalier.nn.Scope;
 import java.util.Map;
+import java.util.Objects;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -28,13 +30,16 @@ record SavedEntries(Tensor positions, Tensor values, boolean compact) {
           "the file has %s without the other of shira_weight and shira_indices; values mean nothing without the places where they stand"
               .formatted(saved.keySet()));
     }
-    Tensor positions = where.dim() == 1 ? fromGaps(where, out, in) : fromIndices(where, out, in);
-    if (positions.size(0) != values.size(0)) {
-      throw new IllegalArgumentException(
-          "the file has %d values but %d entries to put them; both come from one file"
-              .formatted(values.size(0), positions.size(0)));
-    }
-    return ordered(positions, values, in, where.dim() == 1);
+    boolean compact = where.dim() == 1;
+    Map<String, Tensor> entries =
+        Scope.results(
+            () ->
+                ordered(
+                    compact ? fromGaps(where, out, in) : fromIndices(where, out, in), values, in));
+    return new SavedEntries(
+        Objects.requireNonNull(entries.get("positions")),
+        Objects.requireNonNull(entries.get("values")),
+        compact);
   }
 
   /** The same entries in the transpose of the matrix, which has so many rows and columns. */
@@ -83,9 +88,14 @@ record SavedEntries(Tensor positions, Tensor values, boolean compact) {
     }
   }
 
-  private static SavedEntries ordered(Tensor positions, Tensor values, long in, boolean compact) {
+  private static Map<String, Tensor> ordered(Tensor positions, Tensor values, long in) {
+    if (positions.size(0) != values.size(0)) {
+      throw new IllegalArgumentException(
+          "the file has %d values but %d entries to put them; both come from one file"
+              .formatted(values.size(0), positions.size(0)));
+    }
     var sorted = positions.sort();
-    Tensor inOrder = sorted.get0();
+    Tensor inOrder = new Tensor(sorted.get0()); // the pair's own handle dies with the pair
     Tensor twice = diff(inOrder).eq(new Scalar(0));
     if (twice.any().item_bool()) {
       long at =
@@ -94,6 +104,6 @@ record SavedEntries(Tensor positions, Tensor values, boolean compact) {
           "shira_indices has the entry [%d, %d] twice; each entry has one value"
               .formatted(at / in, at % in));
     }
-    return new SavedEntries(inOrder, values.index_select(0, sorted.get1()), compact);
+    return Map.of("positions", inOrder, "values", values.index_select(0, sorted.get1()));
   }
 }

@@ -170,22 +170,17 @@ public final class ShiraLinear extends Adapter {
    *     an entry lies outside of the weight or comes twice
    */
   @Override
-  public void requireLoadable(Map<String, Tensor> saved) {
-    try (var _ = new PointerScope()) {
-      SavedEntries _ = entries(saved);
-    }
+  public Runnable loading(Map<String, Tensor> saved) {
+    SavedEntries file =
+        layer.transposed()
+            ? SavedEntries.of(saved, support.in(), support.out())
+                .turned(support.in(), support.out())
+            : SavedEntries.of(saved, support.out(), support.in());
+    return () -> take(file, saved.keySet());
   }
 
-  private SavedEntries entries(Map<String, Tensor> saved) {
-    return layer.transposed()
-        ? SavedEntries.of(saved, support.in(), support.out()).turned(support.in(), support.out())
-        : SavedEntries.of(saved, support.out(), support.in());
-  }
-
-  @Override
-  public void load(Map<String, Tensor> saved) {
+  private void take(SavedEntries file, Set<String> names) {
     try (var _ = new PointerScope()) {
-      SavedEntries file = entries(saved);
       layer.adapters().changed(this);
       Support before = support;
       support = new Support(before.out(), before.in(), file.positions());
@@ -198,7 +193,7 @@ public final class ShiraLinear extends Adapter {
               && support.size() < DRAWN_OTHERWISE;
       drawn = possible ? null : false;
     }
-    filled(saved.keySet());
+    filled(names);
   }
 
   @Override

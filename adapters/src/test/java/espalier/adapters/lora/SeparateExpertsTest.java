@@ -141,6 +141,30 @@ class SeparateExpertsTest {
   }
 
   @Test
+  void parameters_without_modules_leave_the_usual_layers_of_the_architecture_out() {
+    var adapters = Adapters.of(model, MIXTRAL);
+    Targets experts = Targets.byArchitecture().withParameters(List.of("experts.down_proj"));
+
+    Attached attached =
+        adapters.attach("one", LoraConfig.builder().r(2).targets(experts).build(), 1);
+
+    assertThat(attached.modules()).isEmpty();
+    assertThat(attached.parameters()).containsExactly("model.layers.0.mlp.experts.down_proj");
+  }
+
+  @Test
+  void an_architecture_whose_experts_kept_their_names_gets_its_usual_layers_beside_parameters() {
+    var adapters = Adapters.of(model, ModelFacts.of("llama4"));
+    Targets experts = Targets.byArchitecture().withParameters(List.of("experts.down_proj"));
+
+    Attached attached =
+        adapters.attach("one", LoraConfig.builder().r(2).targets(experts).build(), 1);
+
+    assertThat(attached.modules())
+        .containsExactly("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj");
+  }
+
+  @Test
   void names_that_are_layers_of_the_model_stay_what_they_are() {
     Attached attached =
         Adapters.of(model, ModelFacts.of("llama")).attach("one", config("down_proj"), 1);

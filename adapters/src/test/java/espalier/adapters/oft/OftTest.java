@@ -16,6 +16,7 @@ import espalier.adapters.catalog.AdapterCatalog;
 import espalier.adapters.lora.LoraConfig;
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Embedding;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import java.util.List;
@@ -159,6 +160,35 @@ class OftTest {
 
     assertThat(gap(oft.first(x), merged)).isLessThan(1e-4);
     assertThat(fresh.first(x).equal(layer.base(x))).isTrue();
+  }
+
+  @Test
+  void rows_of_an_embedding_are_rotated_with_what_adapters_before_it_add_and_as_merging_does() {
+    var layer = new Embedding(draw.normal(10, 8), 3, 2.5);
+    var adapters = Adapters.of(Tree.empty().with("layer", layer), ModelFacts.of("llama"));
+    adapters.allowMixedMethods();
+    LoraConfig lora = LoraConfig.builder().r(2).targets(Targets.named("layer")).build();
+    Tensor ids = Tensor.create(new long[] {3, 0, 9, 3, 7, 1}, 2, 3);
+    Tensor alone = layer.forward(ids);
+    adapters.add("oft", SMALL.withCayley(EXACT), AttachOptions.seeded(4));
+    adapters.setActive(List.of("oft"));
+
+    assertThat(gap(layer.forward(ids), alone)).as("fresh").isLessThan(1e-6);
+    fill(Tree.there(adapters.on("oft").get("layer")), 6);
+    Tensor turned = layer.forward(ids);
+    assertThat(gap(turned, alone)).isGreaterThan(0.1);
+    assertThat(gap(turned.square().sum(-1), alone.square().sum(-1))).isLessThan(1e-4);
+
+    adapters.add("before", lora, AttachOptions.seeded(5));
+    adapters.add("after", lora, AttachOptions.seeded(6));
+    fill(Tree.there(adapters.on("before").get("layer")), 7);
+    fill(Tree.there(adapters.on("after").get("layer")), 8);
+    adapters.setActive(List.of("before", "oft", "after"));
+    Tensor three = layer.forward(ids);
+    adapters.merge(true);
+    assertThat(gap(layer.forward(ids), three)).isLessThan(1e-4);
+    adapters.unmerge();
+    assertThat(layer.forward(ids).equal(three)).isTrue();
   }
 
   @Test

@@ -25,6 +25,7 @@ import java.util.HashMap;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
@@ -178,6 +179,25 @@ class ShiraFormatTest {
 
     assertThat(shira(turned).deltaWeight().equal(shira(straight).deltaWeight())).isTrue();
     assertThat(shira(turned).indices().equal(shira(straight).indices())).isTrue();
+  }
+
+  @Test
+  void what_a_file_has_is_read_once_and_taken_over_later() {
+    Adapters adapters = model();
+    adapters.attach("one", CONFIG, 2);
+    ShiraLinear shira = shira(adapters);
+    Tensor before = shira.deltaWeight();
+    Tensor weight = there(saved(CONFIG.withRandomSeed(9L)).get(KEY + "shira_weight"));
+    Tensor indices = there(saved(CONFIG.withRandomSeed(9L)).get(KEY + "shira_indices"));
+    var given = new HashMap<>(Map.of("shira_weight", weight, "shira_indices", indices));
+
+    Runnable taking = shira.loading(given);
+
+    assertThat(shira.deltaWeight().equal(before)).isTrue();
+    given.put("shira_indices", torch.zeros(2, 100)); // nobody looks at it a second time
+    taking.run();
+    assertThat(shira.indices().equal(indices.to(ScalarType.Int))).isTrue();
+    assertThat(shira.values().equal(weight)).isTrue();
   }
 
   @Test

@@ -8,7 +8,9 @@ import espalier.nn.Linear;
 import espalier.nn.ParallelStyle;
 import espalier.nn.Partition;
 import espalier.nn.QuantisedWeight;
+import espalier.nn.Scope;
 import espalier.nn.Shard;
+import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
@@ -81,15 +83,27 @@ public record ParallelPlan(Map<String, ParallelStyle> styles) {
       throw new IllegalArgumentException(
           "the plan names %s but no layer of the model has such a path".formatted(unused));
     }
+    split(layers);
+  }
+
+  private static void split(Map<Adaptable, Partition> layers) {
     var parts = new LinkedHashMap<Twin, Adaptable>();
-    layers.forEach(
-        (layer, partition) -> {
-          Twin twin = partition.splits() ? twin(layer, partition) : null;
-          layer.split(partition, twin == null ? null : parts.get(twin));
-          if (twin != null) {
-            parts.putIfAbsent(twin, layer);
-          }
-        });
+    var undo = new ArrayDeque<Runnable>();
+    try (var _ = Scope.open()) { // keeps the whole weights until no layer can fail any more
+      try {
+        layers.forEach(
+            (layer, partition) -> {
+              Twin twin = partition.splits() ? twin(layer, partition) : null;
+              undo.push(layer.split(partition, twin == null ? null : parts.get(twin)));
+              if (twin != null) {
+                parts.putIfAbsent(twin, layer);
+              }
+            });
+      } catch (RuntimeException | Error e) {
+        undo.forEach(Runnable::run);
+        throw e;
+      }
+    }
   }
 
   private @Nullable String pattern(String path) {
@@ -139,6 +153,13 @@ public record ParallelPlan(Map<String, ParallelStyle> styles) {
                   Arrays.toString(layer.weight().shape()),
                   layer.weight().size(shard.dimension()),
                   shard.ranks().size()));
+    }
+    Tensor bias = layer.bias();
+    Shard ofBias = partition.bias();
+    if (bias != null && ofBias != null && !ofBias.splits(bias)) {
+      throw new IllegalArgumentException(
+          "%s has a bias %s, whose size is no multiple of the %d ranks; take another number of ranks, or the layer out of the plan"
+              .formatted(path, Arrays.toString(bias.shape()), ofBias.ranks().size()));
     }
     if (layer.partition() != null || !layer.adapters().all().isEmpty()) {
       throw new IllegalStateException(

@@ -263,6 +263,97 @@ class ParallelPlanTest {
         });
   }
 
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void layers_that_were_split_before_one_fails_are_whole_again(boolean transposed) {
+    try (var _ = Scope.open();
+        var model = new Mlp(transposed);
+        var same = new Mlp(transposed)) {
+      // the embedding and two parts of the first feed-forward, then no more
+      assertThatThrownBy(() -> PLAN.apply(model, new Failing(3)))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("asked too often");
+
+      model
+          .layers()
+          .forEach(
+              (path, layer) -> {
+                if (layer instanceof Adaptable adaptable) {
+                  var untouched = (Adaptable) Objects.requireNonNull(same.layers().get(path));
+                  assertThat(adaptable.partition()).as(path).isNull();
+                  assertThat(adaptable.weight().equal(untouched.weight())).as(path).isTrue();
+                  assertThat(adaptable.weight().strides().vec().get())
+                      .as(path)
+                      .isEqualTo(untouched.weight().strides().vec().get());
+                }
+              });
+      assertThat(model.forward(ids()).equal(same.forward(ids()))).isTrue();
+      assertThatThrownBy(() -> PLAN.apply(model, new Failing(0)))
+          .as("nothing is split, so the plan is tried again")
+          .hasMessage("asked too often");
+    }
+  }
+
+  /** Two ranks of which this one forgets after a while which it is. */
+  private static final class Failing implements Collective {
+    private int left;
+
+    Failing(int answers) {
+      left = answers;
+    }
+
+    @Override
+    public int rank() {
+      if (left-- == 0) {
+        throw new IllegalStateException("asked too often");
+      }
+      return 1;
+    }
+
+    @Override
+    public int size() {
+      return 2;
+    }
+
+    @Override
+    public void sum(Tensor tensor) {
+      throw new UnsupportedOperationException("no rank computes");
+    }
+
+    @Override
+    public void broadcast(Tensor tensor) {
+      throw new UnsupportedOperationException("no rank computes");
+    }
+
+    @Override
+    public Tensor gather(Tensor part) {
+      throw new UnsupportedOperationException("no rank computes");
+    }
+
+    @Override
+    public void close() {}
+  }
+
+  @Test
+  void a_bias_that_can_not_be_split_is_refused_before_anything_changes() {
+    try (var _ = Scope.open();
+        var model = new Biased()) {
+      var plan = ParallelPlan.of(Map.of("a", "colwise"));
+
+      assertThatThrownBy(() -> plan.apply(model, new Failing(9)))
+          .isInstanceOf(IllegalArgumentException.class)
+          .hasMessage(
+              "a has a bias [3], whose size is no multiple of the 2 ranks; take another number of"
+                  + " ranks, or the layer out of the plan");
+    }
+  }
+
+  private static final class Biased extends Layer {
+    Biased() {
+      child("a", new Linear(torch.ones(4, 2), torch.ones(3)));
+    }
+  }
+
   @Test
   void a_quantised_layer_is_not_split() {
     ranks(
