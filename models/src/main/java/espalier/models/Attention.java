@@ -6,6 +6,7 @@ import espalier.nn.Adaptable;
 import espalier.nn.AttentionMask;
 import espalier.nn.DotProductAttention;
 import espalier.nn.Linear;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.Scalar;
@@ -70,30 +71,38 @@ final class Attention {
         null);
   }
 
-  /** Attends to x itself and to what the cache holds: x [B, T, hidden] to the same shape. */
-  Tensor toItself(Tensor x, Pass pass, int layer) {
+  /** Attending to x itself and to what the cache holds. */
+  Sublayer toItself(Pass pass, int layer) {
+    return new Sublayer() {
+      @Override
+      public List<Tensor> project(Tensor x) {
+        return fused != null
+            ? List.of(fused.forward(x))
+            : List.of(forward(q, x), forward(k, x), forward(v, x));
+      }
+
+      @Override
+      public Tensor finish(List<Tensor> projected) {
+        return attended(projected, pass, layer);
+      }
+    };
+  }
+
+  private Tensor attended(List<Tensor> projected, Pass pass, int layer) {
     long width = (long) spec.heads() * spec.headDim();
-    Tensor queries;
-    Tensor keys;
-    Tensor values;
-    if (fused != null) {
-      Tensor all = fused.forward(x);
-      queries = heads(all.narrow(-1, 0, width));
-      keys = heads(all.narrow(-1, width, width));
-      values = heads(all.narrow(-1, 2 * width, width));
-    } else {
-      queries = heads(forward(q, x));
-      keys = heads(forward(k, x));
-      values = heads(forward(v, x));
-    }
+    Tensor first = projected.getFirst();
+    Tensor queries = heads(fused == null ? first : first.narrow(-1, 0, width));
+    Tensor keys = heads(fused == null ? projected.get(1) : first.narrow(-1, width, width));
+    Tensor values = heads(fused == null ? projected.get(2) : first.narrow(-1, 2 * width, width));
     if (qNorm != null && kNorm != null) {
       queries = qNorm.forward(queries);
       keys = kNorm.forward(keys);
     }
     if (spec.rope() != null) {
       Rotation rotation = pass.rotation(spec.rope());
-      queries = rotation.apply(queries);
-      keys = rotation.apply(keys);
+      // of a fused projection these are views of one tensor, in which autograd would lose its way
+      queries = rotation.apply(fused == null ? queries : queries.clone());
+      keys = rotation.apply(fused == null ? keys : keys.clone());
     }
     keys = keys.transpose(1, 2);
     values = values.transpose(1, 2);
@@ -112,9 +121,24 @@ final class Attention {
     return out(attend(queries.transpose(1, 2), keys, values, sight.mask()));
   }
 
-  /** Attends to an encoder's states: x [B, T, hidden] to the same shape. */
-  Tensor toMemory(Tensor x, StackInputs.Memory memory, @Nullable KvCache cache, int layer) {
-    Tensor queries = heads(forward(q, x)).transpose(1, 2);
+  /** Attending to an encoder's states. */
+  Sublayer toMemory(StackInputs.Memory memory, @Nullable KvCache cache, int layer) {
+    return new Sublayer() {
+      @Override
+      public List<Tensor> project(Tensor x) {
+        return List.of(forward(q, x));
+      }
+
+      @Override
+      public Tensor finish(List<Tensor> projected) {
+        return informed(projected.getFirst(), memory, cache, layer);
+      }
+    };
+  }
+
+  private Tensor informed(
+      Tensor asked, StackInputs.Memory memory, @Nullable KvCache cache, int layer) {
+    Tensor queries = heads(asked).transpose(1, 2);
     KvCache.Entry kept = cache == null ? null : cache.across(layer);
     if (kept != null) {
       return out(attend(queries, kept.k(), kept.v(), memory.mask()));

@@ -3,14 +3,14 @@ package espalier.models;
 import static org.bytedeco.pytorch.global.torch.dropout;
 
 import espalier.nn.Adaptable;
+import espalier.nn.CustomFunction;
 import espalier.nn.Embedding;
 import espalier.nn.Remade;
 import espalier.nn.Scope;
 import java.util.EnumMap;
 import java.util.List;
 import java.util.Map;
-import java.util.function.UnaryOperator;
-import org.bytedeco.pytorch.GradMode;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -24,7 +24,7 @@ final class Block {
   private final Map<Part, Adaptable> parts = new EnumMap<>(Part.class);
   private final Attention attention;
   private final @Nullable Attention cross;
-  private final FeedForward feedForward;
+  private final Sublayer feedForward;
 
   /** Builds the block at {@code path}, its layers in the order of their names. */
   Block(Tree tree, String path, int index, DecoderSpec stack, BlockSpec spec) {
@@ -118,52 +118,61 @@ final class Block {
   /** x [B, T, hidden] to the same shape. Each half frees its temporaries as it ends. */
   Tensor forward(Tensor x, Pass pass) {
     Tensor attended =
-        Scope.result(
-            () ->
-                half(
-                    x,
-                    Part.ATTENTION_NORM,
-                    Part.ATTENTION_POST_NORM,
-                    h -> attention.toItself(h, pass, index)));
-    Attention toMemory = cross;
+        half(x, Part.ATTENTION_NORM, Part.ATTENTION_POST_NORM, attention.toItself(pass, index));
     StackInputs.Memory memory = pass.memory();
     Tensor informed =
-        toMemory == null || memory == null
+        cross == null || memory == null
             ? attended
-            : Scope.result(
-                () ->
-                    half(
-                        attended,
-                        Part.CROSS_NORM,
-                        Part.CROSS_NORM,
-                        h -> toMemory.toMemory(h, memory, pass.cache(), index)));
-    return Scope.result(
-        () -> half(informed, Part.FEED_NORM, Part.FEED_POST_NORM, feedForward::forward));
+            : half(
+                attended,
+                Part.CROSS_NORM,
+                Part.CROSS_NORM,
+                cross.toMemory(memory, pass.cache(), index));
+    return half(informed, Part.FEED_NORM, Part.FEED_POST_NORM, feedForward);
   }
 
-  private Tensor half(Tensor x, Part norm, Part postNorm, UnaryOperator<Tensor> f) {
+  private Tensor half(Tensor x, Part norm, Part postNorm, Sublayer f) {
     Adaptable first = needed(parts, norm);
-    return switch (placement) {
-      case BEFORE -> plus(x, dropped(normed(first, x, f), first));
-      case AFTER -> first.forward(plus(x, dropped(f.apply(x), first)));
-      case AROUND -> plus(x, needed(parts, postNorm).forward(dropped(normed(first, x, f), first)));
-    };
+    return Scope.result(
+        () ->
+            switch (placement) {
+              case BEFORE -> plus(x, dropped(f.finish(projected(first, x, f)), first));
+              case AFTER -> first.forward(plus(x, dropped(f.finish(f.project(x)), first)));
+              case AROUND ->
+                  plus(
+                      x,
+                      needed(parts, postNorm)
+                          .forward(dropped(f.finish(projected(first, x, f)), first)));
+            });
   }
 
-  /** f(norm(x)); the layers in f do not keep what the norm gives them. */
-  private static Tensor normed(Adaptable norm, Tensor x, UnaryOperator<Tensor> f) {
-    Tensor h = norm.forward(x);
-    return norm.repeatable()
-        ? Remade.during(h, List.of(x), from -> norm.base(from.getFirst()), f)
-        : f.apply(h);
+  /**
+   * What the first layers of f make of norm(x), which they do not keep. It is freed before the rest
+   * of f, so that something that is kept can take its place.
+   */
+  private static List<Tensor> projected(Adaptable norm, Tensor x, Sublayer f) {
+    return Scope.listed(
+        () -> {
+          Tensor h = norm.forward(x);
+          return norm.repeatable()
+              ? Remade.during(h, List.of(x), from -> norm.base(from.getFirst()), f::project)
+              : f.project(h);
+        });
   }
 
   private Tensor dropped(Tensor y, Adaptable near) {
     return dropout > 0 && near.training() ? dropout(y, dropout, true) : y;
   }
 
+  /** x + y, in the memory of y unless its layer keeps it. */
   private static Tensor plus(Tensor x, Tensor y) {
-    // y is new, but autograd may have kept it
-    return GradMode.is_enabled() ? x.add(y) : y.add_(x);
+    if (x.scalar_type().intern() != y.scalar_type().intern()) {
+      return x.add(y);
+    }
+    Tensor sum = Scope.writable(y);
+    try (var _ = new NoGradGuard()) {
+      sum.add_(x);
+    }
+    return CustomFunction.join(sum, List.of(x, y), List.of(), (g, _) -> List.of(g, g));
   }
 }

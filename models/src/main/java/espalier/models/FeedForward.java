@@ -9,51 +9,48 @@ import java.util.Map;
 import java.util.function.Function;
 import org.bytedeco.pytorch.Tensor;
 
-/** The second half of a block without its norm: x [B, T, hidden] to the same shape. */
-@FunctionalInterface
-interface FeedForward {
+/** The second half of a block: what an activation lies between, or experts. */
+final class FeedForward {
 
-  Tensor forward(Tensor x);
+  private FeedForward() {}
 
-  static FeedForward of(FeedForwardSpec spec, Map<Part, Adaptable> made, double dropped) {
+  static Sublayer of(FeedForwardSpec spec, Map<Part, Adaptable> made, double dropped) {
     return switch (spec) {
-      case FeedForwardSpec.Gated(_, var activation, _) -> {
-        Adaptable gate = Block.needed(made, Part.GATE);
-        Adaptable up = Block.needed(made, Part.UP);
-        Adaptable down = Block.needed(made, Part.DOWN);
-        yield x -> {
-          Tensor g = gate.forward(x);
-          Tensor u = up.forward(x);
-          return into(
-              down,
-              activation.gated(g, u),
-              List.of(g, u),
+      case FeedForwardSpec.Gated(_, var activation, _) ->
+          new Dense(
+              List.of(Block.needed(made, Part.GATE), Block.needed(made, Part.UP)),
               from -> activation.gated(from.get(0), from.get(1)),
+              Block.needed(made, Part.DOWN),
               dropped);
-        };
-      }
-      case FeedForwardSpec.Plain(_, var activation, _) -> {
-        Adaptable up = Block.needed(made, Part.UP);
-        Adaptable down = Block.needed(made, Part.DOWN);
-        yield x -> {
-          Tensor u = up.forward(x);
-          return into(
-              down, activation.of(u), List.of(u), from -> activation.of(from.getFirst()), dropped);
-        };
-      }
+      case FeedForwardSpec.Plain(_, var activation, _) ->
+          new Dense(
+              List.of(Block.needed(made, Part.UP)),
+              from -> activation.of(from.getFirst()),
+              Block.needed(made, Part.DOWN),
+              dropped);
       case FeedForwardSpec.Experts experts -> new Mixture(experts, made);
     };
   }
 
-  /** The last layer on what the activation gives, which it does not keep unless it is dropped. */
-  private static Tensor into(
+  private record Dense(
+      List<Adaptable> first,
+      Function<List<Tensor>, Tensor> activation,
       Adaptable down,
-      Tensor activated,
-      List<Tensor> sources,
-      Function<List<Tensor>, Tensor> formula,
-      double dropped) {
-    return dropped > 0 && down.training()
-        ? down.forward(dropout(activated, dropped, true))
-        : Remade.during(activated, sources, formula, down::forward);
+      double dropped)
+      implements Sublayer {
+
+    @Override
+    public List<Tensor> project(Tensor x) {
+      return first.stream().map(layer -> layer.forward(x)).toList();
+    }
+
+    /** The last layer does not keep what the activation gives it, unless it is dropped. */
+    @Override
+    public Tensor finish(List<Tensor> projected) {
+      Tensor activated = activation.apply(projected);
+      return dropped > 0 && down.training()
+          ? down.forward(dropout(activated, dropped, true))
+          : Remade.during(activated, projected, activation, down::forward);
+    }
   }
 }

@@ -9,6 +9,7 @@ import espalier.nn.ExpertWeight;
 import espalier.nn.Scope;
 import java.nio.LongBuffer;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.T_TensorTensor_T;
@@ -16,7 +17,7 @@ import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** A mixture of experts. Only the experts that a token of the batch was sent to are computed. */
-final class Mixture implements FeedForward {
+final class Mixture implements Sublayer {
 
   private final FeedForwardSpec.Experts spec;
   private final ExpertWeight router; // [experts, hidden]
@@ -31,7 +32,16 @@ final class Mixture implements FeedForward {
   }
 
   @Override
-  public Tensor forward(Tensor x) {
+  public List<Tensor> project(Tensor x) {
+    return List.of(mixed(x));
+  }
+
+  @Override
+  public Tensor finish(List<Tensor> projected) {
+    return projected.getFirst();
+  }
+
+  private Tensor mixed(Tensor x) {
     Tensor tokens = x.reshape(-1, x.size(-1)); // [N, hidden]
     T_TensorTensor_T best =
         topk(

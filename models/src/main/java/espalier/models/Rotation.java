@@ -1,7 +1,10 @@
 package espalier.models;
 
 import espalier.nn.CustomFunction;
+import espalier.nn.Scope;
 import java.util.List;
+import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -40,19 +43,28 @@ record Rotation(Tensor cos, Tensor sin, Tensor wide) {
     return new Rotation(narrow, sin.to(dtype), narrow.repeat(1, 1, 1, 2));
   }
 
-  /** Turns each head of x [B, T, heads, dim]; entry i is paired with entry i + dim / 2. */
+  /**
+   * Turns each head of x [B, T, heads, dim]; entry i is paired with entry i + dim / 2. It happens
+   * in place where no backward needs x as it was, for a projection's output is of no use to others.
+   */
   Tensor apply(Tensor x) {
+    Tensor y = Scope.writable(x);
+    try (var _ = new NoGradGuard();
+        var _ = new PointerScope()) {
+      Tensor before = y.clone();
+      cross(y.mul_(wide), before, sin, 1);
+    }
     // The gradient is turned back, so backward needs nothing of x.
-    return CustomFunction.apply(
+    return CustomFunction.join(
+        y,
         List.of(x),
         List.of(sin, wide),
-        () -> turned(x, sin, wide, 1),
-        (g, saved) -> List.of(turned(g, saved.get(0), saved.get(1), -1)));
+        (g, saved) -> List.of(cross(g.mul(saved.get(1)), g, saved.get(0), -1)));
   }
 
-  private static Tensor turned(Tensor x, Tensor sin, Tensor wide, int direction) {
+  /** Adds to y what each half of x gives to the other. */
+  private static Tensor cross(Tensor y, Tensor x, Tensor sin, int direction) {
     long half = sin.size(-1);
-    Tensor y = x.mul(wide);
     y.narrow(-1, 0, half).addcmul_(x.narrow(-1, half, half), sin, new Scalar(-direction));
     y.narrow(-1, half, half).addcmul_(x.narrow(-1, 0, half), sin, new Scalar(direction));
     return y;

@@ -115,10 +115,8 @@ final class Stack {
     Pass pass = pass(in, positions);
     for (Block block : blocks.present()) {
       Tensor before = x;
-      x = step(block, before, pass, in.checkpointing());
-      if (!GradMode.is_enabled()) {
-        before.close(); // else the states between all blocks would live until the end
-      }
+      x = Scope.result(() -> step(block, before, pass, in.checkpointing()));
+      before.close(); // else the states between all blocks would live until the end
     }
     KvCache cache = in.cache();
     if (cache != null) {
@@ -132,10 +130,7 @@ final class Stack {
   }
 
   private Tensor step(Block block, Tensor x, Pass pass, boolean checkpointing) {
-    if (!GradMode.is_enabled()) {
-      return Scope.result(() -> block.forward(x, pass));
-    }
-    if (!checkpointing) {
+    if (!checkpointing || !GradMode.is_enabled()) {
       return block.forward(x, pass);
     }
     StackInputs.Memory memory = pass.memory();

@@ -1,7 +1,12 @@
 package espalier.nn;
 
+import static org.bytedeco.pytorch.global.torch.empty_like;
+import static org.bytedeco.pytorch.global.torch.mm_out;
+
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.BiConsumer;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -59,19 +64,48 @@ public final class BranchProduct {
     return CustomFunction.apply(
         inputs,
         with(inputs, List.of(base.weight())),
-        () -> {
-          ScalarType dtype = computed(x);
-          Tensor in = x.to(dtype);
-          Tensor bias = base.bias();
-          Tensor y = base.base(in, base.weight().to(dtype), bias == null ? null : bias.to(dtype));
-          branch.add(in, cast(factors, dtype), y);
-          return y.to(x.scalar_type().intern());
-        },
-        (g, saved) -> {
-          ScalarType dtype = computed(g);
-          Tensor dx = withX ? g.to(dtype).mm(saved.getLast().to(dtype)) : null;
-          return backward(g, saved.subList(0, saved.size() - 1), dx, wanted, branch);
-        });
+        () -> value(base, x, base.weight(), base.bias(), (in, y) -> add(branch, in, factors, y)),
+        (g, saved) ->
+            backward(
+                g, saved.subList(0, saved.size() - 1), withX, saved.getLast(), wanted, branch));
+  }
+
+  /**
+   * x Wᵀ + bias without a graph, in memory that backward may keep.
+   *
+   * @param x [T, in]
+   * @param w [out, in]
+   * @param bias [out], or null
+   * @return [T, out] in the dtype of x
+   */
+  public static Tensor value(Linear base, Tensor x, Tensor w, @Nullable Tensor bias) {
+    return value(base, x, w, bias, (_, _) -> {});
+  }
+
+  private static Tensor value(
+      Linear base,
+      Tensor x,
+      Tensor w,
+      @Nullable Tensor bias,
+      BiConsumer<Tensor, Tensor> alsoAdded) {
+    Tensor room = Scope.room(x, x.size(0), w.size(0));
+    ScalarType dtype = computed(x);
+    boolean rounds = dtype != x.scalar_type().intern();
+    try (var scratch = Scratch.frame();
+        var _ = new PointerScope()) {
+      Tensor in = scratch.as(x, dtype);
+      Tensor y = rounds ? scratch.empty(dtype, x, room.shape()) : room;
+      base.write(in, scratch.as(w, dtype), bias == null ? null : bias.to(dtype), y);
+      alsoAdded.accept(in, y);
+      if (rounds) {
+        room.copy_(y);
+      }
+    }
+    return room;
+  }
+
+  private static void add(Branch branch, Tensor x, List<Tensor> factors, Tensor y) {
+    branch.add(x, cast(factors, x.scalar_type().intern()), y);
   }
 
   /**
@@ -84,10 +118,12 @@ public final class BranchProduct {
   public static Tensor into(Tensor y, Tensor x, List<Tensor> factors, Branch branch) {
     boolean withX = x.requires_grad();
     boolean[] wanted = wanted(factors);
-    try (var _ = new NoGradGuard()) {
+    try (var _ = new NoGradGuard();
+        var scratch = Scratch.frame();
+        var _ = new PointerScope()) {
       ScalarType dtype = computed(y);
-      Tensor sum = y.to(dtype);
-      branch.add(x.to(dtype), cast(factors, dtype), sum);
+      Tensor sum = scratch.as(y, dtype);
+      add(branch, scratch.as(x, dtype), factors, sum);
       if (dtype != y.scalar_type().intern()) {
         y.copy_(sum);
       }
@@ -98,25 +134,49 @@ public final class BranchProduct {
         with(List.of(y), saved),
         saved,
         (g, kept) -> {
-          Tensor in = kept.getFirst();
-          Tensor dx = withX ? g.new_empty(in.size(0), in.size(1)).to(computed(g)).zero_() : null;
-          List<@Nullable Tensor> own = backward(g, kept, dx, wanted, branch);
+          List<@Nullable Tensor> own = backward(g, kept, withX, null, wanted, branch);
           own.addFirst(g);
           return own;
         });
   }
 
+  /**
+   * The gradients of x and of the factors.
+   *
+   * @param w the weight beside the branch, or null if the gradient through it goes another way
+   */
   private static List<@Nullable Tensor> backward(
-      Tensor g, List<Tensor> saved, @Nullable Tensor dx, boolean[] wanted, Branch branch) {
+      Tensor g,
+      List<Tensor> saved,
+      boolean withX,
+      @Nullable Tensor w,
+      boolean[] wanted,
+      Branch branch) {
     ScalarType dtype = computed(g);
     Tensor x = saved.getFirst();
     List<Tensor> factors = saved.subList(1, saved.size());
-    List<@Nullable Tensor> ofFactors =
-        branch.backward(g.to(dtype), x.to(dtype), cast(factors, dtype), dx, wanted);
+    Tensor room = withX ? empty_like(x) : null;
     var all = new ArrayList<@Nullable Tensor>();
-    all.add(as(x, dx));
-    for (int i = 0; i < wanted.length; i++) {
-      all.add(as(factors.get(i), ofFactors.get(i)));
+    all.add(room);
+    try (var scratch = Scratch.frame()) {
+      Tensor wide = scratch.as(g, dtype);
+      boolean rounds = x.scalar_type().intern() != dtype;
+      Tensor dx = room != null && rounds ? scratch.empty(dtype, x, x.shape()) : room;
+      if (dx != null) {
+        if (w == null) {
+          dx.zero_();
+        } else {
+          mm_out(dx, wide, scratch.as(w, dtype));
+        }
+      }
+      List<@Nullable Tensor> ofFactors =
+          branch.backward(wide, scratch.as(x, dtype), cast(factors, dtype), dx, wanted);
+      if (room != null && rounds) {
+        room.copy_(dx);
+      }
+      for (int i = 0; i < wanted.length; i++) {
+        all.add(as(factors.get(i), ofFactors.get(i)));
+      }
     }
     return all;
   }

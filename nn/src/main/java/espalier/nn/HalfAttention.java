@@ -7,6 +7,7 @@ import espalier.nn.AttentionMask.Causal;
 import espalier.nn.AttentionMask.Full;
 import java.util.ArrayList;
 import java.util.List;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
@@ -37,76 +38,71 @@ final class HalfAttention {
     return CustomFunction.apply(
         inputs,
         inputs,
-        () ->
-            HalfPrecision.emulated(q)
-                ? forward(wide(q), wide(k), wide(v), mask, scale).to(q.scalar_type().intern())
-                : forward(q, k, v, mask, scale),
-        (g, saved) -> {
-          Tensor qs = saved.get(0);
-          Tensor ks = saved.get(1);
-          Tensor vs = saved.get(2);
-          if (!HalfPrecision.emulated(g)) {
-            return backward(g, qs, ks, vs, mask, scale);
-          }
-          ScalarType dtype = g.scalar_type().intern();
-          var narrow = new ArrayList<@Nullable Tensor>();
-          for (Tensor each : backward(wide(g), wide(qs), wide(ks), wide(vs), mask, scale)) {
-            narrow.add(each == null ? null : each.to(dtype));
-          }
-          return narrow;
-        });
-  }
-
-  private static Tensor wide(Tensor t) {
-    return t.to(ScalarType.Float);
+        () -> forward(q, k, v, mask, scale),
+        (g, saved) -> backward(g, saved.get(0), saved.get(1), saved.get(2), mask, scale));
   }
 
   private static Tensor forward(Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
-    var parts = new ArrayList<Tensor>();
-    for (long from = 0; from < q.size(2); from += CHUNK) {
-      var chunk = new Chunk(q, k, from, mask);
-      parts.add(
-          Scope.result(
-              () ->
-                  chunk.unfold(
-                      chunk
-                          .probabilities(chunk.rows(q), chunk.keys(k), mask, scale)
-                          .bmm(chunk.keys(v)))));
+    Tensor y = Scope.room(q, q.size(0), q.size(2), q.size(1), q.size(3)).transpose(1, 2);
+    try (var _ = new PointerScope()) {
+      Tensor allKeys = wide(k);
+      Tensor allValues = wide(v);
+      for (long from = 0; from < q.size(2); from += CHUNK) {
+        try (var _ = new PointerScope()) {
+          var chunk = new Chunk(q, k, from, mask);
+          Tensor p = chunk.probabilities(chunk.rows(q), chunk.keys(allKeys), mask, scale);
+          chunk.put(y, p.bmm(chunk.keys(allValues)));
+        }
+      }
     }
-    return DotProductAttention.join(parts, 2);
+    return y;
   }
 
   private static List<@Nullable Tensor> backward(
       Tensor g, Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
-    var forQ = new ArrayList<Tensor>();
-    Tensor forK = zeros_like(k);
-    Tensor forV = zeros_like(v);
-    for (long from = 0; from < q.size(2); from += CHUNK) {
-      var chunk = new Chunk(q, k, from, mask);
-      forQ.add(
-          Scope.result(
-              () -> {
-                Tensor rows = chunk.rows(q);
-                Tensor keys = chunk.keys(k);
-                Tensor gradient = chunk.rows(g);
-                Tensor p = chunk.probabilities(rows, keys, mask, scale);
-                Tensor dv = p.transpose(1, 2).bmm(gradient);
-                Tensor dp = gradient.bmm(chunk.keys(v).transpose(1, 2));
-                Tensor ds = dp.mul_(p);
-                ds.addcmul_(
-                    p, ds.sum(new long[] {-1}, true, new ScalarTypeOptional()), new Scalar(-1));
-                Tensor dq = chunk.unfold(ds.bmm(keys).mul_(new Scalar(scale)));
-                Tensor dk = ds.transpose(1, 2).bmm(rows).mul_(new Scalar(scale));
-                chunk.addTo(forK, dk);
-                chunk.addTo(forV, dv);
-                return dq;
-              }));
+    Tensor forQ = room(q);
+    Tensor forK = room(k);
+    Tensor forV = room(v);
+    try (var _ = new PointerScope()) {
+      Tensor allKeys = wide(k);
+      Tensor allValues = wide(v);
+      Tensor sumK = zeros_like(allKeys);
+      Tensor sumV = zeros_like(allValues);
+      for (long from = 0; from < q.size(2); from += CHUNK) {
+        try (var _ = new PointerScope()) {
+          var chunk = new Chunk(q, k, from, mask);
+          Tensor rows = chunk.rows(q);
+          Tensor keys = chunk.keys(allKeys);
+          Tensor gradient = chunk.rows(g);
+          Tensor p = chunk.probabilities(rows, keys, mask, scale);
+          chunk.addTo(sumV, p.transpose(1, 2).bmm(gradient));
+          Tensor ds = gradient.bmm(chunk.keys(allValues).transpose(1, 2)).mul_(p);
+          ds.addcmul_(p, ds.sum(new long[] {-1}, true, new ScalarTypeOptional()), new Scalar(-1));
+          chunk.put(forQ, ds.bmm(keys).mul_(new Scalar(scale)));
+          chunk.addTo(sumK, ds.transpose(1, 2).bmm(rows).mul_(new Scalar(scale)));
+        }
+      }
+      forK.copy_(sumK);
+      forV.copy_(sumV);
     }
     var all = new ArrayList<@Nullable Tensor>();
-    all.add(DotProductAttention.join(forQ, 2));
+    all.add(forQ);
     all.add(forK);
     all.add(forV);
     return all;
+  }
+
+  /**
+   * Room for a result in the shape and dtype of {@code like} [batch, heads, T, D], which lies as
+   * [batch, T, heads, D] does: so the projection after it reads it as it is. It is taken before any
+   * temporary, as {@link HalfPrecision#rounded} says.
+   */
+  private static Tensor room(Tensor like) {
+    return like.new_empty(like.size(0), like.size(2), like.size(1), like.size(3)).transpose(1, 2);
+  }
+
+  private static Tensor wide(Tensor t) {
+    return HalfPrecision.emulated(t) ? t.to(ScalarType.Float) : t;
   }
 
   /** One run of queries and the keys that it can see. */
@@ -135,7 +131,7 @@ final class HalfAttention {
 
     /** [batch, heads, T, D] to this chunk's [batch * kvHeads, group * queries, D]. */
     Tensor rows(Tensor t) {
-      return t.narrow(2, from, queries).reshape(batch * kvHeads, group * queries, width);
+      return wide(t.narrow(2, from, queries)).reshape(batch * kvHeads, group * queries, width);
     }
 
     /** [batch, kvHeads, S, D] to [batch * kvHeads, seen, D]. */
@@ -143,8 +139,9 @@ final class HalfAttention {
       return t.narrow(2, 0, seen).reshape(batch * kvHeads, seen, width);
     }
 
-    Tensor unfold(Tensor rows) {
-      return rows.view(batch, kvHeads * group, queries, width);
+    /** This chunk's rows into their places in [batch, heads, T, D]. */
+    void put(Tensor all, Tensor rows) {
+      all.narrow(2, from, queries).copy_(rows.view(batch, kvHeads * group, queries, width));
     }
 
     void addTo(Tensor sum, Tensor part) {

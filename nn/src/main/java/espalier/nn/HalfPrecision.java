@@ -1,12 +1,14 @@
 package espalier.nn;
 
-import static org.bytedeco.pytorch.global.torch.linear;
+import static org.bytedeco.pytorch.global.torch.mm_out;
 
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
 import java.util.Locale;
+import java.util.function.Supplier;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -51,6 +53,21 @@ public final class HalfPrecision {
     return dtype == ScalarType.Double ? dtype : ScalarType.Float;
   }
 
+  /**
+   * Writes numbers that are computed wide into memory of a narrower dtype. As that is taken before
+   * the temporaries are made, nothing of them lies in front of it.
+   *
+   * @param room of the result
+   * @param wide gives the numbers; its temporaries end with it
+   * @return room
+   */
+  static Tensor rounded(Tensor room, Supplier<Tensor> wide) {
+    try (var _ = new PointerScope()) {
+      room.copy_(wide.get());
+    }
+    return room;
+  }
+
   // Decided by what the processor says and not by a measurement, so that each run takes the same
   // way.
   private static boolean emulated() {
@@ -75,17 +92,31 @@ public final class HalfPrecision {
    * @return [..., out] in the dtype of x
    */
   static Tensor linearWide(Tensor x, Tensor w, @Nullable Tensor bias) {
+    long[] ofX = x.shape();
+    long[] ofY = x.shape();
+    ofY[ofY.length - 1] = w.size(0);
     return CustomFunction.apply(
         List.of(x),
         List.of(w),
         () -> {
-          Tensor y = linear(x.to(ScalarType.Float), w.to(ScalarType.Float));
-          return (bias == null ? y : y.add_(bias)).to(x.scalar_type().intern());
+          Tensor room = Scope.room(x, ofY);
+          times(Features.rows(x), w.t(), bias, Features.rows(room));
+          return room;
         },
-        (g, saved) ->
-            List.of(
-                g.to(ScalarType.Float)
-                    .matmul(saved.getFirst().to(ScalarType.Float))
-                    .to(g.scalar_type().intern())));
+        (g, saved) -> {
+          Tensor room = g.new_empty(ofX);
+          times(Features.rows(g), saved.getFirst(), null, Features.rows(room));
+          return List.of(room);
+        });
+  }
+
+  /** x m + bias by a float32 product, written to y. */
+  private static void times(Tensor x, Tensor m, @Nullable Tensor bias, Tensor y) {
+    try (var scratch = Scratch.frame();
+        var _ = new PointerScope()) {
+      Tensor wide = scratch.empty(ScalarType.Float, y, y.shape());
+      mm_out(wide, scratch.as(x, ScalarType.Float), scratch.as(m, ScalarType.Float));
+      y.copy_(bias == null ? wide : wide.add_(bias));
+    }
   }
 }

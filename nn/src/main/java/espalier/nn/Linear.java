@@ -1,6 +1,8 @@
 package espalier.nn;
 
+import static org.bytedeco.pytorch.global.torch.addmm_out;
 import static org.bytedeco.pytorch.global.torch.linear;
+import static org.bytedeco.pytorch.global.torch.mm_out;
 
 import java.util.Objects;
 import java.util.function.BinaryOperator;
@@ -273,6 +275,22 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
       return HalfPrecision.linearWide(x, w, b);
     }
     return b == null ? linear(x, w) : linear(x, w, new TensorOptional(b));
+  }
+
+  /**
+   * x Wᵀ + bias written to y, without a graph.
+   *
+   * @param x [T, in]
+   * @param y [T, out] in the dtype of x
+   */
+  final void write(Tensor x, Tensor w, @Nullable Tensor b, Tensor y) {
+    if (partition() != null || oneRow(x, w) || FewRows.fit(x, w) || HalfPrecision.emulated(x)) {
+      y.copy_(base(x, w, b));
+    } else if (b == null) {
+      mm_out(y, x, w.t());
+    } else {
+      addmm_out(y, b, x, w.t());
+    }
   }
 
   // Another weight, such as one that an adapter makes, is not asked for again.

@@ -5,7 +5,6 @@ import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.function.Function;
-import java.util.function.UnaryOperator;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -52,11 +51,11 @@ public final class Remade {
    * @param formula from the sources to the value, the same bits each time; runs without gradients
    * @return what the reader returns
    */
-  public static Tensor during(
+  public static <T> T during(
       Tensor value,
       List<Tensor> sources,
       Function<List<Tensor>, Tensor> formula,
-      UnaryOperator<Tensor> reader) {
+      Function<Tensor, T> reader) {
     if (!GradMode.is_enabled() || !value.is_contiguous() || value.numel() == 0) {
       return reader.apply(value);
     }

@@ -1,8 +1,10 @@
 package espalier.nn;
 
+import static org.bytedeco.pytorch.global.torch.empty_like;
 import static org.bytedeco.pytorch.global.torch.linalg_vector_norm;
 
 import java.util.List;
+import java.util.function.Supplier;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.ScalarTypeOptional;
@@ -55,33 +57,34 @@ public final class RmsNorm extends Adaptable {
     if (weight.requires_grad()) {
       return plain(x);
     }
-    var inverse = new Tensor[1]; // 1 / rms, [..., 1]
+    long[] rows = x.shape();
+    rows[rows.length - 1] = 1;
+    Tensor r = Scope.room(ScalarType.Float, x, rows); // 1 / rms, [..., 1]
     Tensor y;
     try (var _ = new NoGradGuard()) {
-      y =
-          Scope.result(
-              () -> {
-                Tensor f = x.to(ScalarType.Float);
-                Tensor norm =
-                    linalg_vector_norm(
-                        f, new Scalar(2), new long[] {-1}, true, new ScalarTypeOptional());
-                Tensor r =
-                    norm.square_()
-                        .div_(new Scalar((double) x.size(-1)))
-                        .add_(new Scalar(epsilon))
-                        .rsqrt_();
-                inverse[0] = Scope.own(r);
-                return scaled(f.mul(r), x.scalar_type().intern());
-              });
+      y = Scope.result(() -> scaled(x, () -> normalised(x, r)));
     }
-    try (Tensor r = inverse[0]) {
-      return CustomFunction.join(
-          y, List.of(x), List.of(x, r), (g, saved) -> List.of(backward(g, saved)));
-    }
+    return CustomFunction.join(
+        y, List.of(x), List.of(x, r), (g, saved) -> List.of(backward(g, saved)));
   }
 
-  private Tensor scaled(Tensor normalised, ScalarType dtype) {
-    return plusOne ? normalised.mul_(factor()).to(dtype) : normalised.to(dtype).mul_(weight);
+  /** x / rms(x) in float32; 1 / rms(x) is written to r. */
+  private Tensor normalised(Tensor x, Tensor r) {
+    Tensor f = x.to(ScalarType.Float);
+    r.copy_(linalg_vector_norm(f, new Scalar(2), new long[] {-1}, true, new ScalarTypeOptional()));
+    r.square_().div_(new Scalar((double) x.size(-1))).add_(new Scalar(epsilon)).rsqrt_();
+    return f.mul(r);
+  }
+
+  private Tensor scaled(Tensor x, Supplier<Tensor> normalised) {
+    return plusOne
+        ? narrow(x, () -> normalised.get().mul_(factor()))
+        : narrow(x, normalised).mul_(weight);
+  }
+
+  /** Float32 numbers in the dtype and shape of x. */
+  private static Tensor narrow(Tensor x, Supplier<Tensor> wide) {
+    return HalfPrecision.isHalf(x) ? HalfPrecision.rounded(empty_like(x), wide) : wide.get();
   }
 
   private Tensor factor() {
@@ -96,10 +99,15 @@ public final class RmsNorm extends Adaptable {
   private Tensor backward(Tensor g, List<Tensor> saved) {
     Tensor x = saved.get(0);
     Tensor r = saved.get(1);
-    Tensor normalised = x.to(ScalarType.Float).mul(r);
-    Tensor gw = plusOne ? g.to(ScalarType.Float).mul(factor()) : g.mul(weight).to(ScalarType.Float);
-    Tensor along = gw.mul(normalised).mean(new long[] {-1}, true, new ScalarTypeOptional());
-    return gw.addcmul_(normalised, along, new Scalar(-1)).mul_(r).to(x.scalar_type().intern());
+    return narrow(
+        x,
+        () -> {
+          Tensor n = x.to(ScalarType.Float).mul(r);
+          Tensor gw =
+              plusOne ? g.to(ScalarType.Float).mul(factor()) : g.mul(weight).to(ScalarType.Float);
+          Tensor along = gw.mul(n).mean(new long[] {-1}, true, new ScalarTypeOptional());
+          return gw.addcmul_(n, along, new Scalar(-1)).mul_(r);
+        });
   }
 
   /** The formula as autograd sees it: for a norm that is itself trained, and as a test's oracle. */

@@ -13,7 +13,8 @@ sealed interface Saved {
       return new Again(remade, tensor.shape());
     }
     try (var _ = new PointerScope()) {
-      return new Kept(Scope.own(tensor.detach()));
+      Tensor kept = Scope.own(tensor.detach());
+      return new Kept(kept, kept._version());
     }
   }
 
@@ -22,11 +23,24 @@ sealed interface Saved {
 
   void free();
 
-  /** The tensor itself. */
-  record Kept(Tensor get) implements Saved {
+  /**
+   * The tensor itself.
+   *
+   * @param version how often it had been written to when it was kept
+   */
+  record Kept(Tensor tensor, long version) implements Saved {
+    @Override
+    public Tensor get() {
+      if (tensor._version() != version) {
+        throw new IllegalStateException(
+            "a tensor that backward needs was written to after forward kept it; write to a copy");
+      }
+      return tensor;
+    }
+
     @Override
     public void free() {
-      get.close();
+      tensor.close();
     }
   }
 

@@ -7,10 +7,16 @@ import java.util.Deque;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
+import java.util.function.Function;
 import java.util.function.Supplier;
 import org.bytedeco.javacpp.Pointer;
 import org.bytedeco.javacpp.PointerScope;
+import org.bytedeco.pytorch.NoGradGuard;
+import org.bytedeco.pytorch.ScalarTypeOptional;
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.TensorOptions;
+import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
 
 /**
@@ -32,7 +38,10 @@ public final class Scope implements AutoCloseable {
   private final PointerScope pointers = new PointerScope();
   private final List<Runnable> releases = new ArrayList<>();
   private final List<List<Saved>> kept = new ArrayList<>();
+  private final Set<Long> places = new HashSet<>(); // of what is kept
   private final boolean graph;
+  private final KeptMemory memory = new KeptMemory();
+  private final Scratch.Stack scratch = new Scratch.Stack();
 
   private Scope(boolean graph) {
     this.graph = graph;
@@ -57,31 +66,31 @@ public final class Scope implements AutoCloseable {
 
   /** Runs {@code body} in a scope of its own; its result lives on in the scope around, if any. */
   public static Tensor result(Supplier<Tensor> body) {
-    PointerScope outer = PointerScope.getInnerScope();
-    try (var _ = new PointerScope()) {
-      Tensor tensor = body.get();
-      if (outer == null) {
-        tensor.retainReference();
-      } else {
-        outer.attach(tensor);
-      }
-      return tensor;
-    }
+    return living(body, List::of);
   }
 
   /** Runs {@code body} in a scope of its own; the tensors that it returns live on, as above. */
   public static Map<String, Tensor> results(Supplier<Map<String, Tensor>> body) {
+    return living(body, Map::values);
+  }
+
+  /** The same for tensors in an order. */
+  public static List<Tensor> listed(Supplier<List<Tensor>> body) {
+    return living(body, list -> list);
+  }
+
+  private static <T> T living(Supplier<T> body, Function<T, Collection<Tensor>> tensors) {
     PointerScope outer = PointerScope.getInnerScope();
     try (var _ = new PointerScope()) {
-      Map<String, Tensor> tensors = body.get();
-      for (Tensor tensor : tensors.values()) {
+      T result = body.get();
+      for (Tensor tensor : tensors.apply(result)) {
         if (outer == null) {
           tensor.retainReference();
         } else {
           outer.attach(tensor);
         }
       }
-      return tensors;
+      return result;
     }
   }
 
@@ -105,6 +114,32 @@ public final class Scope implements AutoCloseable {
     }
   }
 
+  /**
+   * Uninitialised memory for a result that backward may keep, in the dtype of {@code like} and
+   * where that is. It is to be taken before the temporaries that the result is computed from.
+   */
+  public static Tensor room(Tensor like, long... shape) {
+    return room(like.scalar_type().intern(), like, shape);
+  }
+
+  /** The same in another dtype. */
+  static Tensor room(ScalarType dtype, Tensor like, long... shape) {
+    Scope graph = currentGraph();
+    return graph == null || !like.is_cpu() || Recompute.run() == Recompute.Run.FIRST
+        ? like.new_empty(shape, options(like, dtype))
+        : graph.memory.take(dtype, shape);
+  }
+
+  static TensorOptions options(Tensor like, ScalarType dtype) {
+    return like.options().dtype(new ScalarTypeOptional(dtype));
+  }
+
+  /** The stack of temporaries of this thread's outermost graph; null if none is open. */
+  static Scratch.@Nullable Stack scratch() {
+    Scope graph = GRAPHS.get().peekLast();
+    return graph == null ? null : graph.scratch;
+  }
+
   /** What must happen when the innermost graph scope ends; null if none is open. */
   static @Nullable Scope currentGraph() {
     return GRAPHS.get().peek();
@@ -117,6 +152,27 @@ public final class Scope implements AutoCloseable {
   /** What a custom function of this graph keeps; the list empties as its backward runs. */
   void keeps(List<Saved> saved) {
     kept.add(saved);
+    for (Saved each : saved) {
+      if (each instanceof Saved.Kept(var tensor, _) && tensor.numel() > 0) {
+        places.add(tensor.data_ptr().address());
+      }
+    }
+  }
+
+  /**
+   * The tensor itself, to be written to without a graph, or a copy of it where it is a parameter or
+   * a {@linkplain CustomFunction custom function} of this thread's graph keeps it.
+   */
+  public static Tensor writable(Tensor tensor) {
+    Scope graph = currentGraph();
+    boolean kept =
+        graph != null && tensor.numel() > 0 && graph.places.contains(tensor.data_ptr().address());
+    if (!kept && !(tensor.requires_grad() && tensor.is_leaf())) {
+      return tensor;
+    }
+    try (var _ = new NoGradGuard()) {
+      return room(tensor, tensor.shape()).copy_(tensor);
+    }
   }
 
   /**
@@ -133,8 +189,11 @@ public final class Scope implements AutoCloseable {
       long bytes = 0;
       for (List<Saved> each : kept) {
         for (Saved saved : each) {
-          if (saved instanceof Saved.Kept(var tensor) && seen.add(memory(tensor))) {
-            bytes += tensor.storage().nbytes();
+          if (saved instanceof Saved.Kept(var tensor, _)) {
+            boolean shared = memory.holds(memory(tensor));
+            if (seen.add(shared ? tensor.data_ptr().address() : memory(tensor))) {
+              bytes += shared ? tensor.numel() * tensor.element_size() : tensor.storage().nbytes();
+            }
           }
         }
       }
@@ -162,6 +221,8 @@ public final class Scope implements AutoCloseable {
     } finally {
       releases.clear();
       kept.clear();
+      memory.close();
+      scratch.close();
       pointers.close();
     }
   }

@@ -1,8 +1,8 @@
 package espalier.adapters.hira;
 
 import static org.bytedeco.pytorch.global.torch.addcmul_out;
-import static org.bytedeco.pytorch.global.torch.addmm;
 import static org.bytedeco.pytorch.global.torch.addmm_out;
+import static org.bytedeco.pytorch.global.torch.empty_like;
 import static org.bytedeco.pytorch.global.torch.mm_out;
 import static org.bytedeco.pytorch.global.torch.zeros_like;
 
@@ -10,6 +10,8 @@ import espalier.nn.CustomFunction;
 import espalier.nn.Features;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
+import espalier.nn.Scope;
+import espalier.nn.Scratch;
 import espalier.nn.WeightRows;
 import java.util.Arrays;
 import java.util.List;
@@ -111,37 +113,43 @@ public final class Hadamard {
               if (oneToken) {
                 return token(flat, p, q);
               }
-              return emulated
-                  ? forward(wide(flat), p, q).to(flat.scalar_type().intern())
-                  : forward(flat, p, q);
+              Tensor room = Scope.room(flat, flat.size(0), out);
+              try (var scratch = Scratch.frame();
+                  var _ = new PointerScope()) {
+                if (emulated) {
+                  Tensor wide = scratch.empty(ScalarType.Float, flat, flat.size(0), out);
+                  forward(scratch.as(flat, ScalarType.Float), p, q, wide);
+                  room.copy_(wide);
+                } else {
+                  forward(flat, p, q, room);
+                }
+              }
+              return room;
             },
-            (g, saved) ->
-                emulated
-                    ? wideBackward(g, saved, wanted)
-                    : backward(g, saved.getFirst(), saved, wanted));
+            (g, saved) -> backward(g, saved, wanted));
     return Features.shaped(y, x);
   }
 
-  private Tensor forward(Tensor x, Tensor p, Tensor q) {
-    long m = out;
+  private void forward(Tensor x, Tensor p, Tensor q, Tensor y) {
     Tensor own = layer == null ? null : layer.bias();
     Tensor bias = own == null ? null : own.to(x.scalar_type().intern());
-    if (half) {
-      Tensor delta = x.new_empty(m, columns).to(dtype);
-      blocks(
-          Modulation.of(p, q).together(),
-          (from, length) ->
-              delta.narrow(0, from, length).copy_(matrix(w, p, q, from, length, false)));
-      return layer == null ? x.mm(delta.t()) : layer.base(x).addmm_(x, delta.t());
-    }
     long together = Modulation.of(p, q).together();
-    if (rows >= m && together >= m) {
-      return product(x, matrix(w, p, q, 0, m, withBase), bias);
+    if (half) {
+      Tensor delta = x.new_empty(out, columns).to(dtype);
+      blocks(
+          together,
+          (from, length, _) ->
+              delta.narrow(0, from, length).copy_(matrix(w, p, q, from, length, false)));
+      if (layer == null) {
+        mm_out(y, x, delta.t());
+      } else {
+        y.copy_(layer.base(x)).addmm_(x, delta.t());
+      }
+      return;
     }
-    Tensor y = x.new_empty(x.size(0), m);
     blocks(
         together,
-        (from, length) -> {
+        (from, length, _) -> {
           Tensor e = matrix(w, p, q, from, length, withBase).t();
           Tensor part = y.narrow(1, from, length);
           if (bias == null) {
@@ -150,16 +158,13 @@ public final class Hadamard {
             addmm_out(part, bias.narrow(0, from, length), x, e);
           }
         });
-    return y;
-  }
-
-  private static Tensor product(Tensor x, Tensor e, @Nullable Tensor bias) {
-    return bias == null ? x.mm(e.t()) : addmm(bias, x, e.t());
   }
 
   /** Rows of W ⊙ M, or of W ⊙ (1 + M), in float32 or wider. */
   private Tensor matrix(WeightRows w, Tensor p, Tensor q, long from, long length, boolean plusOne) {
-    return matrix(w.rows(from, length).to(wide()), p, q, from, plusOne);
+    try (var scratch = Scratch.frame()) {
+      return matrix(scratch.as(w.rows(from, length), wide()), p, q, from, plusOne);
+    }
   }
 
   /** The same where rows of W are at hand in that dtype, [length, n]; they stay as they are. */
@@ -173,33 +178,42 @@ public final class Hadamard {
   }
 
   private interface Block {
-    void at(long from, long length);
+    void at(long from, long length, Scratch scratch);
   }
 
   /** Goes through the rows, none of the ranges reaching over a multiple of {@code together}. */
   private void blocks(long together, Block body) {
     for (long from = 0, length; from < out; from += length) {
       length = Math.min(rows, together - from % together);
-      try (var _ = new PointerScope()) {
-        body.at(from, length);
+      try (var scratch = Scratch.frame();
+          var _ = new PointerScope()) {
+        body.at(from, length, scratch);
       }
     }
   }
 
-  private static Tensor wide(Tensor t) {
-    return t.to(ScalarType.Float);
-  }
-
-  private List<@Nullable Tensor> wideBackward(Tensor g, List<Tensor> saved, boolean[] wanted) {
+  private List<@Nullable Tensor> backward(Tensor g, List<Tensor> saved, boolean[] wanted) {
     Tensor x = saved.getFirst();
-    List<@Nullable Tensor> wideOnes = backward(wide(g), wide(x), saved, wanted);
-    Tensor dx = wideOnes.getFirst();
-    return Arrays.asList(
-        dx == null ? null : dx.to(x.scalar_type().intern()), wideOnes.get(1), wideOnes.get(2));
+    Tensor dx = wanted[0] ? empty_like(x) : null;
+    try (var scratch = Scratch.frame()) {
+      if (!emulated) {
+        return backward(g, x, dx, saved, wanted);
+      }
+      Tensor wide = dx == null ? null : scratch.empty(ScalarType.Float, x, x.shape());
+      List<@Nullable Tensor> all =
+          backward(
+              scratch.as(g, ScalarType.Float),
+              scratch.as(x, ScalarType.Float),
+              wide,
+              saved,
+              wanted);
+      return Arrays.asList(
+          dx == null || wide == null ? null : dx.copy_(wide), all.get(1), all.get(2));
+    }
   }
 
   private List<@Nullable Tensor> backward(
-      Tensor g, Tensor x, List<Tensor> saved, boolean[] wanted) {
+      Tensor g, Tensor x, @Nullable Tensor dx, List<Tensor> saved, boolean[] wanted) {
     Tensor p = saved.get(1);
     Tensor q = saved.get(2);
     // A scope may have freed the handle that this object holds.
@@ -207,29 +221,31 @@ public final class Hadamard {
     boolean factors = wanted[1] || wanted[2];
     ScalarType wide = wide();
     Modulation modulation = Modulation.of(p, q).to(wide);
-    Tensor dx = wanted[0] && !half ? x.new_empty(x.size(0), x.size(1)) : null;
-    Tensor e = wanted[0] && half ? x.new_empty(out, columns).to(dtype) : null;
+    Tensor e = dx != null && half ? x.new_empty(out, columns).to(dtype) : null;
     Tensor dp = zeros_like(p.to(wide));
     Tensor dq = zeros_like(q.to(wide));
     blocks(
         modulation.together(),
-        (from, length) -> {
+        (from, length, scratch) -> {
           Tensor part = g.narrow(1, from, length);
-          Tensor own = weight.rows(from, length).to(wide);
-          if (dx != null) {
+          Tensor own = scratch.as(weight.rows(from, length), wide);
+          if (e != null) {
+            e.narrow(0, from, length).copy_(matrix(own, p, q, from, withBase));
+          } else if (dx != null) {
             var before = new Scalar(from == 0 ? 0 : 1); // the first rows are not added to anything
             dx.addmm_(part, matrix(own, p, q, from, withBase), before, new Scalar(1));
-          } else if (e != null) {
-            e.narrow(0, from, length).copy_(matrix(own, p, q, from, withBase));
           }
           if (factors) {
-            Tensor gm = part.t().mm(x).to(wide).mul_(own);
-            modulation.backward(from, gm, dp, dq);
+            ScalarType dtypeOfX = x.scalar_type().intern();
+            Tensor gm = mm_out(scratch.empty(dtypeOfX, x, length, columns), part.t(), x);
+            modulation.backward(from, scratch.as(gm, wide).mul_(own), dp, dq);
           }
         });
-    Tensor toX = e == null ? dx : g.mm(e);
+    if (dx != null && e != null) {
+      mm_out(dx, g, e);
+    }
     return Arrays.asList(
-        toX,
+        dx,
         wanted[1] ? dp.to(p.scalar_type().intern()) : null,
         wanted[2] ? dq.to(q.scalar_type().intern()) : null);
   }

@@ -1,9 +1,13 @@
 package espalier.adapters.shira;
 
+import static org.bytedeco.pytorch.global.torch.mm_out;
+
+import espalier.nn.BranchProduct;
 import espalier.nn.CustomFunction;
 import espalier.nn.Features;
 import espalier.nn.HalfPrecision;
 import espalier.nn.Linear;
+import espalier.nn.Scratch;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
@@ -17,9 +21,6 @@ import org.jspecify.annotations.Nullable;
  * with the entries in it is there, or is made again.
  */
 final class SparseProduct {
-
-  /** Rows from which on it pays to widen the weight. */
-  private static final long WORTH_WIDENING = 16;
 
   private SparseProduct() {}
 
@@ -48,12 +49,16 @@ final class SparseProduct {
             () -> product(layer, flat, layer.adapters().weightWith(adapter), learned ? null : bias),
             (g, saved) -> {
               Tensor dx = toInput ? g.new_empty(g.size(0), adapter.support().in()) : null;
-              Tensor computed = HalfPrecision.emulated(g) ? HalfPrecision.widened(g) : g;
-              if (dx != null) {
-                times(computed, layer.adapters().weightWith(adapter), dx);
+              boolean emulated = HalfPrecision.emulated(g);
+              ScalarType dtype = emulated ? ScalarType.Float : g.scalar_type().intern();
+              try (var scratch = Scratch.frame()) {
+                Tensor computed = scratch.as(g, dtype);
+                if (dx != null) {
+                  times(computed, layer.adapters().weightWith(adapter), dx, scratch);
+                }
+                return Arrays.asList(
+                    dx, toValues ? gradient(adapter, computed, saved.getFirst()) : null);
               }
-              return Arrays.asList(
-                  dx, toValues ? gradient(adapter, computed, saved.getFirst()) : null);
             });
     return Features.shaped(learned ? y.add(bias) : y, x);
   }
@@ -111,26 +116,23 @@ final class SparseProduct {
         .to(adapter.values().scalar_type().intern());
   }
 
-  /**
-   * x Wᵀ + bias. Where half precision would be emulated the result is made before what is wide:
-   * otherwise each layer leaves a hole below what it keeps.
-   */
+  /** x Wᵀ + bias. */
   private static Tensor product(Linear layer, Tensor x, Tensor weight, @Nullable Tensor bias) {
-    if (!HalfPrecision.emulated(x) || x.size(0) < WORTH_WIDENING) {
-      return layer.base(x, weight, bias);
-    }
-    Tensor y = x.new_empty(x.size(0), weight.size(0));
-    return y.copy_(
-        layer.base(
-            HalfPrecision.widened(x),
-            HalfPrecision.widened(weight),
-            bias == null ? null : HalfPrecision.widened(bias)));
+    return layer.partition() == null
+        ? BranchProduct.value(layer, x, weight, bias)
+        : layer.base(x, weight, bias);
   }
 
   /** g W, into dx. */
-  private static void times(Tensor g, Tensor weight, Tensor dx) {
+  private static void times(Tensor g, Tensor weight, Tensor dx, Scratch scratch) {
     try (var _ = new PointerScope()) {
-      dx.copy_(times(g, weight));
+      ScalarType dtype = g.scalar_type().intern();
+      Tensor w = scratch.as(weight, dtype);
+      if (dx.scalar_type().intern() == dtype) {
+        mm_out(dx, g, w);
+      } else {
+        dx.copy_(mm_out(scratch.empty(dtype, g, dx.shape()), g, w));
+      }
     }
   }
 
