@@ -173,7 +173,8 @@ public abstract class Adaptable extends Layer {
   /** The layer's output with the adapters that are in force. */
   public final Tensor forward(Tensor x) {
     Tensor y = adapters.idle() ? base(x) : adapters.forward(x);
-    return observer == null ? y : observer.seen(x, y);
+    // What comes after may write to its input, and the observer may have kept that.
+    return observer == null ? y : observer.seen(x, y).clone();
   }
 
   /**
