@@ -84,7 +84,9 @@ public final class RmsNorm extends Adaptable {
 
   /** Float32 numbers in the dtype and shape of x. */
   private static Tensor narrow(Tensor x, Supplier<Tensor> wide) {
-    return HalfPrecision.isHalf(x) ? HalfPrecision.rounded(empty_like(x), wide) : wide.get();
+    return x.scalar_type().intern() == ScalarType.Float
+        ? wide.get()
+        : HalfPrecision.rounded(empty_like(x), wide);
   }
 
   private Tensor factor() {

@@ -5,6 +5,8 @@ import static org.bytedeco.pytorch.global.torch.randn;
 import static org.bytedeco.pytorch.global.torch.silu;
 
 import org.bytedeco.pytorch.Tensor;
+import org.bytedeco.pytorch.global.torch.ScalarType;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -29,7 +31,22 @@ class NormTest {
     }
   }
 
-  @org.junit.jupiter.api.Test
+  @Test
+  void an_rms_norm_gives_float64_for_float64() {
+    try (var _ = Scope.graph();
+        var norm = new RmsNorm(randn(8).to(ScalarType.Double), 1e-6)) {
+      Tensor x = randn(2, 5, 8).to(ScalarType.Double).set_requires_grad(true);
+
+      Tensor y = norm.forward(x);
+      y.sum().backward();
+
+      assertThat(y.scalar_type().intern()).isEqualTo(ScalarType.Double);
+      assertThat(x.grad().scalar_type().intern()).isEqualTo(ScalarType.Double);
+      assertThat(y.allclose(norm.plain(x), 1e-5, 1e-6, false)).isTrue();
+    }
+  }
+
+  @Test
   void a_gated_activation_has_the_gradients_of_its_formula() {
     try (var _ = Scope.graph()) {
       Tensor a = randn(4, 8).set_requires_grad(true);
