@@ -1,5 +1,7 @@
 package espalier.adapters;
 
+import java.util.Locale;
+
 /** Which biases of the base model train along with an adapter. */
 public enum BiasTraining {
   /** None. */
@@ -8,6 +10,15 @@ public enum BiasTraining {
   ALL,
   /** Those of the layers that the adapter is on. */
   ADAPTED;
+
+  /**
+   * The word for {@code bias} in a file.
+   *
+   * @param own the method's word for {@link #ADAPTED}
+   */
+  public String word(String own) {
+    return this == ADAPTED ? own : name().toLowerCase(Locale.ROOT);
+  }
 
   /**
    * Reads {@code bias}: {@code none}, {@code all}, or a word that ends in {@code _only}, whichever

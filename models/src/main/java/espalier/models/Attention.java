@@ -77,7 +77,7 @@ final class Attention {
       @Override
       public List<Tensor> project(Tensor x) {
         return fused != null
-            ? List.of(fused.forward(x))
+            ? parts(fused.forward(x))
             : List.of(forward(q, x), forward(k, x), forward(v, x));
       }
 
@@ -88,21 +88,30 @@ final class Attention {
     };
   }
 
-  private Tensor attended(List<Tensor> projected, Pass pass, int layer) {
+  /** Queries, keys and values of a fused projection. */
+  private List<Tensor> parts(Tensor all) {
     long width = (long) spec.heads() * spec.headDim();
-    Tensor first = projected.getFirst();
-    Tensor queries = heads(fused == null ? first : first.narrow(-1, 0, width));
-    Tensor keys = heads(fused == null ? projected.get(1) : first.narrow(-1, width, width));
-    Tensor values = heads(fused == null ? projected.get(2) : first.narrow(-1, 2 * width, width));
+    Tensor queries = all.narrow(-1, 0, width);
+    Tensor keys = all.narrow(-1, width, width);
+    Tensor values = all.narrow(-1, 2 * width, width);
+    return spec.rope() == null
+        ? List.of(queries, keys, values)
+        // as views of one tensor autograd would lose them when they are rotated in place
+        : List.of(queries.clone(), keys.clone(), values);
+  }
+
+  private Tensor attended(List<Tensor> projected, Pass pass, int layer) {
+    Tensor queries = heads(projected.get(0));
+    Tensor keys = heads(projected.get(1));
+    Tensor values = heads(projected.get(2));
     if (qNorm != null && kNorm != null) {
       queries = qNorm.forward(queries);
       keys = kNorm.forward(keys);
     }
     if (spec.rope() != null) {
       Rotation rotation = pass.rotation(spec.rope());
-      // of a fused projection these are views of one tensor, in which autograd would lose its way
-      queries = rotation.apply(fused == null ? queries : queries.clone());
-      keys = rotation.apply(fused == null ? keys : keys.clone());
+      queries = rotation.apply(queries);
+      keys = rotation.apply(keys);
     }
     keys = keys.transpose(1, 2);
     values = values.transpose(1, 2);

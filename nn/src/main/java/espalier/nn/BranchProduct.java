@@ -6,6 +6,7 @@ import static org.bytedeco.pytorch.global.torch.mm_out;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.BiConsumer;
+import java.util.function.Supplier;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.NoGradGuard;
 import org.bytedeco.pytorch.Tensor;
@@ -88,20 +89,37 @@ public final class BranchProduct {
       Tensor w,
       @Nullable Tensor bias,
       BiConsumer<Tensor, Tensor> alsoAdded) {
-    Tensor room = Scope.room(x, x.size(0), w.size(0));
+    long[] shape = {x.size(0), w.size(0)};
     ScalarType dtype = computed(x);
-    boolean rounds = dtype != x.scalar_type().intern();
-    try (var scratch = Scratch.frame();
-        var _ = new PointerScope()) {
-      Tensor in = scratch.as(x, dtype);
-      Tensor y = rounds ? scratch.empty(dtype, x, room.shape()) : room;
-      base.write(in, scratch.as(w, dtype), bias == null ? null : bias.to(dtype), y);
-      alsoAdded.accept(in, y);
-      if (rounds) {
-        room.copy_(y);
+    try (var scratch = Scratch.frame()) {
+      if (dtype == x.scalar_type().intern()) {
+        return Scope.result(
+            () -> sum(base, x, scratch.as(w, dtype), bias, alsoAdded, () -> Scope.room(x, shape)));
       }
+      return HalfPrecision.rounded(
+          Scope.room(x, shape),
+          () ->
+              sum(
+                  base,
+                  scratch.as(x, dtype),
+                  scratch.as(w, dtype),
+                  bias,
+                  alsoAdded,
+                  () -> scratch.empty(dtype, x, shape)));
     }
-    return room;
+  }
+
+  /** The same where x and W have one dtype. */
+  private static Tensor sum(
+      Linear base,
+      Tensor x,
+      Tensor w,
+      @Nullable Tensor bias,
+      BiConsumer<Tensor, Tensor> alsoAdded,
+      Supplier<Tensor> room) {
+    Tensor y = base.into(x, w, bias == null ? null : bias.to(x.scalar_type().intern()), room);
+    alsoAdded.accept(x, y);
+    return y;
   }
 
   private static void add(Branch branch, Tensor x, List<Tensor> factors, Tensor y) {

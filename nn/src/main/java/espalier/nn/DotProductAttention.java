@@ -1,6 +1,5 @@
 package espalier.nn;
 
-import static org.bytedeco.pytorch.global.torch.cat;
 import static org.bytedeco.pytorch.global.torch.full;
 import static org.bytedeco.pytorch.global.torch.scaled_dot_product_attention;
 
@@ -11,7 +10,6 @@ import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
-import org.bytedeco.pytorch.TensorVector;
 
 /**
  * softmax(scale · q kᵀ + mask) v, with grouped queries, by the way that is fast for the dtype.
@@ -97,12 +95,5 @@ public final class DotProductAttention {
     Tensor hidden =
         full(new long[] {queries, keys}, new Scalar(Double.NEGATIVE_INFINITY), like.options());
     return hidden.triu_(keys - queries + 1);
-  }
-
-  /** Several parts one after another along {@code dimension}. */
-  static Tensor join(Iterable<Tensor> parts, long dimension) {
-    var vector = new TensorVector();
-    parts.forEach(vector::push_back);
-    return vector.size() == 1 ? new Tensor(vector.get(0)) : cat(vector, dimension);
   }
 }

@@ -43,7 +43,7 @@ final class HalfAttention {
   }
 
   private static Tensor forward(Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
-    Tensor y = Scope.room(q, q.size(0), q.size(2), q.size(1), q.size(3)).transpose(1, 2);
+    Tensor y = Scope.room(q, byPosition(q)).transpose(1, 2);
     try (var _ = new PointerScope()) {
       Tensor allKeys = wide(k);
       Tensor allValues = wide(v);
@@ -60,9 +60,9 @@ final class HalfAttention {
 
   private static List<@Nullable Tensor> backward(
       Tensor g, Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
-    Tensor forQ = room(q);
-    Tensor forK = room(k);
-    Tensor forV = room(v);
+    Tensor forQ = q.new_empty(byPosition(q)).transpose(1, 2);
+    Tensor forK = k.new_empty(byPosition(k)).transpose(1, 2);
+    Tensor forV = v.new_empty(byPosition(v)).transpose(1, 2);
     try (var _ = new PointerScope()) {
       Tensor allKeys = wide(k);
       Tensor allValues = wide(v);
@@ -93,12 +93,11 @@ final class HalfAttention {
   }
 
   /**
-   * Room for a result in the shape and dtype of {@code like} [batch, heads, T, D], which lies as
-   * [batch, T, heads, D] does: so the projection after it reads it as it is. It is taken before any
-   * temporary, as {@link HalfPrecision#rounded} says.
+   * The shape [batch, T, heads, D] of something [batch, heads, T, D], in which results lie, so that
+   * the projection beside reads them as they are. Their memory is taken before any temporary.
    */
-  private static Tensor room(Tensor like) {
-    return like.new_empty(like.size(0), like.size(2), like.size(1), like.size(3)).transpose(1, 2);
+  private static long[] byPosition(Tensor t) {
+    return new long[] {t.size(0), t.size(2), t.size(1), t.size(3)};
   }
 
   private static Tensor wide(Tensor t) {

@@ -112,11 +112,16 @@ public final class HalfPrecision {
 
   /** x m + bias by a float32 product, written to y. */
   private static void times(Tensor x, Tensor m, @Nullable Tensor bias, Tensor y) {
-    try (var scratch = Scratch.frame();
-        var _ = new PointerScope()) {
-      Tensor wide = scratch.empty(ScalarType.Float, y, y.shape());
-      mm_out(wide, scratch.as(x, ScalarType.Float), scratch.as(m, ScalarType.Float));
-      y.copy_(bias == null ? wide : wide.add_(bias));
+    try (var scratch = Scratch.frame()) {
+      scratch.written(
+          y,
+          ScalarType.Float,
+          wide -> {
+            mm_out(wide, scratch.as(x, ScalarType.Float), scratch.as(m, ScalarType.Float));
+            if (bias != null) {
+              wide.add_(bias);
+            }
+          });
     }
   }
 }

@@ -6,6 +6,7 @@ import static org.bytedeco.pytorch.global.torch.mm_out;
 
 import java.util.Objects;
 import java.util.function.BinaryOperator;
+import java.util.function.Supplier;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -278,19 +279,16 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
   }
 
   /**
-   * x Wᵀ + bias written to y, without a graph.
+   * x Wᵀ + bias without a graph, in given memory unless these rows go a way that brings its own.
    *
    * @param x [T, in]
-   * @param y [T, out] in the dtype of x
+   * @param room [T, out] in the dtype of x
    */
-  final void write(Tensor x, Tensor w, @Nullable Tensor b, Tensor y) {
+  final Tensor into(Tensor x, Tensor w, @Nullable Tensor b, Supplier<Tensor> room) {
     if (partition() != null || oneRow(x, w) || FewRows.fit(x, w) || HalfPrecision.emulated(x)) {
-      y.copy_(base(x, w, b));
-    } else if (b == null) {
-      mm_out(y, x, w.t());
-    } else {
-      addmm_out(y, b, x, w.t());
+      return base(x, w, b);
     }
+    return b == null ? mm_out(room.get(), x, w.t()) : addmm_out(room.get(), b, x, w.t());
   }
 
   // Another weight, such as one that an adapter makes, is not asked for again.

@@ -2,6 +2,8 @@ package espalier.nn;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.function.Consumer;
+import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.jspecify.annotations.Nullable;
@@ -76,6 +78,26 @@ public final class Scratch implements AutoCloseable {
       return as(tensor.t(), dtype).t(); // the product reads it in the order that it has
     }
     return empty(dtype, tensor, tensor.shape()).copy_(tensor);
+  }
+
+  /**
+   * Has numbers written in a dtype, and rounds them into memory that has another.
+   *
+   * @param room of the result, taken before this frame's temporaries
+   * @param write is given memory of that dtype in the shape of the room; its temporaries end with
+   *     it
+   * @return room
+   */
+  public Tensor written(Tensor room, ScalarType dtype, Consumer<Tensor> write) {
+    boolean rounds = room.scalar_type().intern() != dtype;
+    try (var _ = new PointerScope()) {
+      Tensor to = rounds ? empty(dtype, room, room.shape()) : room;
+      write.accept(to);
+      if (rounds) {
+        room.copy_(to);
+      }
+    }
+    return room;
   }
 
   @Override

@@ -46,7 +46,7 @@ final class SharedBlock implements AutoCloseable {
     try (var _ = new PointerScope();
         var _ = new NoGradGuard()) {
       // No view: each has a version of its own, by which autograd sees what was written to.
-      tensor.set_(memory.storage(), used / elementSize(dtype), shape, strides(shape));
+      tensor.set_(memory.storage(), used / elementSize(dtype), shape);
     }
     used = Math.ceilDiv(used + bytes(dtype, shape), ALIGNMENT) * ALIGNMENT;
     return tensor;
@@ -66,16 +66,6 @@ final class SharedBlock implements AutoCloseable {
 
   static Tensor uninitialised(ScalarType dtype, long[] shape) {
     return empty(shape, new TensorOptions(dtype), new MemoryFormatOptional());
-  }
-
-  private static long[] strides(long[] shape) {
-    var strides = new long[shape.length];
-    long stride = 1;
-    for (int i = shape.length - 1; i >= 0; i--) {
-      strides[i] = stride;
-      stride *= Math.max(1, shape[i]);
-    }
-    return strides;
   }
 
   @Override

@@ -253,11 +253,10 @@ public final class Tokenizer implements AutoCloseable {
   private ChatTemplate template(String source) {
     Map<String, Object> known = new LinkedHashMap<>();
     settings.other().forEach((name, value) -> putNamed(known, name, value));
-    if (settings.other().get("extra_special_tokens") instanceof Map<?, ?> more) {
-      more.forEach((name, value) -> putNamed(known, String.valueOf(name), value));
-    }
-    if (settings.other().get("model_specific_special_tokens") instanceof Map<?, ?> more) {
-      more.forEach((name, value) -> putNamed(known, String.valueOf(name), value));
+    for (String group : List.of("extra_special_tokens", "model_specific_special_tokens")) {
+      if (settings.other().get(group) instanceof Map<?, ?> more) {
+        more.forEach((name, value) -> putNamed(known, String.valueOf(name), value));
+      }
     }
     putIfThere(known, "bos_token", settings.bosToken());
     putIfThere(known, "eos_token", settings.eosToken());

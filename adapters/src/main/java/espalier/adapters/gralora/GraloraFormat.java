@@ -5,7 +5,6 @@ import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
 import espalier.adapters.Targets;
-import java.util.Locale;
 
 /** GraLoRA in {@code adapter_config.json}, field for field as PEFT's GraloraConfig writes it. */
 public final class GraloraFormat implements AdapterFormat<GraloraConfig> {
@@ -50,7 +49,7 @@ public final class GraloraFormat implements AdapterFormat<GraloraConfig> {
         .put("gralora_k", config.k())
         .putNumber("alpha", config.alpha())
         .put("gralora_dropout", config.dropout())
-        .put("bias", written(config.bias()))
+        .put("bias", config.bias().word("gralora_only"))
         .put("init_weights", config.neutral());
     // The reference stumbles over fields that it does not know, so these stand only where used.
     if (targets.exclude() != null) {
@@ -59,9 +58,5 @@ public final class GraloraFormat implements AdapterFormat<GraloraConfig> {
     if (!config.rankPattern().isEmpty()) {
       out.put("rank_pattern", config.rankPattern());
     }
-  }
-
-  private static String written(BiasTraining bias) {
-    return bias == BiasTraining.ADAPTED ? "gralora_only" : bias.name().toLowerCase(Locale.ROOT);
   }
 }

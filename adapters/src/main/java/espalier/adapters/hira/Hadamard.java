@@ -114,17 +114,11 @@ public final class Hadamard {
                 return token(flat, p, q);
               }
               Tensor room = Scope.room(flat, flat.size(0), out);
-              try (var scratch = Scratch.frame();
-                  var _ = new PointerScope()) {
-                if (emulated) {
-                  Tensor wide = scratch.empty(ScalarType.Float, flat, flat.size(0), out);
-                  forward(scratch.as(flat, ScalarType.Float), p, q, wide);
-                  room.copy_(wide);
-                } else {
-                  forward(flat, p, q, room);
-                }
+              ScalarType computed = computed(flat);
+              try (var scratch = Scratch.frame()) {
+                return scratch.written(
+                    room, computed, to -> forward(scratch.as(flat, computed), p, q, to));
               }
-              return room;
             },
             (g, saved) -> backward(g, saved, wanted));
     return Features.shaped(y, x);
@@ -194,22 +188,21 @@ public final class Hadamard {
 
   private List<@Nullable Tensor> backward(Tensor g, List<Tensor> saved, boolean[] wanted) {
     Tensor x = saved.getFirst();
-    Tensor dx = wanted[0] ? empty_like(x) : null;
+    Tensor room = wanted[0] ? empty_like(x) : null;
+    ScalarType computed = computed(x);
     try (var scratch = Scratch.frame()) {
-      if (!emulated) {
-        return backward(g, x, dx, saved, wanted);
-      }
-      Tensor wide = dx == null ? null : scratch.empty(ScalarType.Float, x, x.shape());
+      Tensor dx = room != null && emulated ? scratch.empty(computed, x, x.shape()) : room;
       List<@Nullable Tensor> all =
-          backward(
-              scratch.as(g, ScalarType.Float),
-              scratch.as(x, ScalarType.Float),
-              wide,
-              saved,
-              wanted);
-      return Arrays.asList(
-          dx == null || wide == null ? null : dx.copy_(wide), all.get(1), all.get(2));
+          backward(scratch.as(g, computed), scratch.as(x, computed), dx, saved, wanted);
+      if (room != null && emulated) {
+        room.copy_(dx);
+      }
+      return Arrays.asList(room, all.get(1), all.get(2));
     }
+  }
+
+  private ScalarType computed(Tensor x) {
+    return emulated ? ScalarType.Float : x.scalar_type().intern();
   }
 
   private List<@Nullable Tensor> backward(

@@ -14,7 +14,6 @@ import espalier.nn.Layer;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
@@ -90,7 +89,7 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
         .put("rank_pattern", config.rankPattern())
         .put("alpha_pattern", config.alphaPattern())
         .put("use_rslora", config.rslora())
-        .put("bias", written(config.bias()))
+        .put("bias", config.bias().word("lora_only"))
         .put("lora_bias", config.loraBias())
         .put("layer_replication", config.layerReplication())
         .put("ensure_weight_tying", config.ensureWeightTying())
@@ -113,10 +112,6 @@ public final class LoraFormat implements AdapterFormat<LoraConfig> {
   /** The word for a start, as {@code init_lora_weights} has it. */
   static String word(LoraInit init) {
     return LoraInitFields.word(init);
-  }
-
-  private static String written(BiasTraining bias) {
-    return bias == BiasTraining.ADAPTED ? "lora_only" : bias.name().toLowerCase(Locale.ROOT);
   }
 
   private static @Nullable TokenRows tokens(ConfigFields in) {

@@ -5,7 +5,6 @@ import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
-import java.util.Locale;
 import tools.jackson.databind.JsonNode;
 
 /** MiSS in {@code adapter_config.json}, field for field as PEFT's MissConfig writes it. */
@@ -57,11 +56,7 @@ public final class MissFormat implements AdapterFormat<MissConfig> {
         .put("r", config.r())
         .put("miss_dropout", config.dropout())
         .put("mini_r", config.miniR())
-        .put(
-            "bias",
-            config.bias() == BiasTraining.ADAPTED
-                ? "MiSS_only"
-                : config.bias().name().toLowerCase(Locale.ROOT));
+        .put("bias", config.bias().word("MiSS_only"));
     switch (config.form()) {
       case BALANCED -> out.put("init_weights", true);
       case DRAWN -> out.put("init_weights", false);

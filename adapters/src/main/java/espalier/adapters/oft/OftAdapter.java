@@ -2,6 +2,7 @@ package espalier.adapters.oft;
 
 import espalier.nn.Adaptable;
 import espalier.nn.Adapter;
+import espalier.nn.Features;
 import espalier.nn.Init;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -22,10 +23,6 @@ abstract class OftAdapter extends Adapter {
   @Override
   public abstract Adaptable layer();
 
-  final Rotation rotation() {
-    return rotation;
-  }
-
   /** The blocks of R as autograd sees them, in the dtype of the angles. */
   final Tensor blocks() {
     Tensor now = rotation.heldBack(angles);
@@ -43,12 +40,23 @@ abstract class OftAdapter extends Adapter {
     return r.transpose(1, 2);
   }
 
+  /** Features [..., width] times R, in their dtype. */
+  final Tensor rotated(Tensor features) {
+    Tensor r = blocks();
+    Tensor rows = Features.rows(features).to(r.scalar_type().intern());
+    return Features.shaped(rotation.rotated(rows, r), features).to(features.scalar_type().intern());
+  }
+
+  /** The weight with blocks of R in it, in the dtype of the blocks. */
+  final Tensor turned(Tensor weight, Tensor r) {
+    Tensor flat = weight.flatten(1, -1).to(r.scalar_type().intern());
+    return rotation.rotated(flat, onWeight(r)).view(weight.shape());
+  }
+
   @Override
   public final Tensor mergedInto(Tensor weight) {
     Tensor r = rotation.of(wide(rotation.heldBack(angles)), scale(), false);
-    Tensor flat = weight.flatten(1, -1).to(r.dtype());
-    Tensor turned = rotation.rotated(flat, onWeight(r));
-    return turned.view(weight.shape()).to(weight.scalar_type().intern());
+    return turned(weight, r).to(weight.scalar_type().intern());
   }
 
   @Override

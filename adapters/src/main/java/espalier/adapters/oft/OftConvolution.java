@@ -27,9 +27,7 @@ public final class OftConvolution extends OftAdapter {
   }
 
   private Tensor kernel() {
-    Tensor r = blocks();
-    Tensor flat = layer.weight().flatten(1, -1).to(r.scalar_type().intern());
-    return rotation().rotated(flat, r.transpose(1, 2)).view(layer.weight().shape());
+    return turned(layer.weight(), blocks());
   }
 
   @Override

@@ -1,7 +1,6 @@
 package espalier.adapters.oft;
 
 import espalier.nn.Embedding;
-import espalier.nn.Features;
 import espalier.nn.Init;
 import org.bytedeco.pytorch.Tensor;
 
@@ -30,8 +29,6 @@ public final class OftEmbedding extends OftAdapter {
 
   @Override
   public Tensor forward(Tensor ids, Tensor y) {
-    Tensor r = blocks();
-    Tensor rows = Features.rows(y).to(r.scalar_type().intern());
-    return Features.shaped(rotation().rotated(rows, r), y).to(y.scalar_type().intern());
+    return rotated(y);
   }
 }

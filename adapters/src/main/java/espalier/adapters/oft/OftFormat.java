@@ -5,7 +5,6 @@ import espalier.adapters.BiasTraining;
 import espalier.adapters.ConfigException;
 import espalier.adapters.ConfigFields;
 import espalier.adapters.ConfigWriter;
-import java.util.Locale;
 
 /** OFT in {@code adapter_config.json}, field for field as PEFT's OFTConfig writes it. */
 public final class OftFormat implements AdapterFormat<OftConfig> {
@@ -54,11 +53,7 @@ public final class OftFormat implements AdapterFormat<OftConfig> {
         .put("r", config.r())
         .put("oft_block_size", config.blockSize())
         .put("module_dropout", config.moduleDropout())
-        .put(
-            "bias",
-            config.bias() == BiasTraining.ADAPTED
-                ? "oft_only"
-                : config.bias().name().toLowerCase(Locale.ROOT))
+        .put("bias", config.bias().word("oft_only"))
         .put("init_weights", config.initWeights())
         .put("coft", config.constraint().on())
         .put("eps", config.constraint().eps())

@@ -1,11 +1,9 @@
 package espalier.adapters.oft;
 
 import espalier.nn.ActsOnInput;
-import espalier.nn.Features;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /**
  * OFT on a linear layer: y = W (Rᵀ x), with a trained block-diagonal rotation R, which keeps the
@@ -32,10 +30,7 @@ public final class OftLinear extends OftAdapter implements ActsOnInput {
 
   @Override
   public Tensor turned(Tensor x) {
-    Tensor r = blocks();
-    ScalarType dtype = x.scalar_type().intern();
-    Tensor rows = Features.rows(x).to(r.scalar_type().intern());
-    return Features.shaped(rotation().rotated(rows, r), x).to(dtype);
+    return rotated(x);
   }
 
   @Override

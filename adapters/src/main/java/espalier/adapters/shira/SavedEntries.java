@@ -3,8 +3,8 @@ package espalier.adapters.shira;
 import static org.bytedeco.pytorch.global.torch.diff;
 
 import espalier.nn.Scope;
+import java.util.List;
 import java.util.Map;
-import java.util.Objects;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
@@ -31,15 +31,12 @@ record SavedEntries(Tensor positions, Tensor values, boolean compact) {
               .formatted(saved.keySet()));
     }
     boolean compact = where.dim() == 1;
-    Map<String, Tensor> entries =
-        Scope.results(
+    List<Tensor> entries =
+        Scope.listed(
             () ->
                 ordered(
                     compact ? fromGaps(where, out, in) : fromIndices(where, out, in), values, in));
-    return new SavedEntries(
-        Objects.requireNonNull(entries.get("positions")),
-        Objects.requireNonNull(entries.get("values")),
-        compact);
+    return new SavedEntries(entries.get(0), entries.get(1), compact);
   }
 
   /** The same entries in the transpose of the matrix, which has so many rows and columns. */
@@ -88,7 +85,7 @@ record SavedEntries(Tensor positions, Tensor values, boolean compact) {
     }
   }
 
-  private static Map<String, Tensor> ordered(Tensor positions, Tensor values, long in) {
+  private static List<Tensor> ordered(Tensor positions, Tensor values, long in) {
     if (positions.size(0) != values.size(0)) {
       throw new IllegalArgumentException(
           "the file has %d values but %d entries to put them; both come from one file"
@@ -104,6 +101,6 @@ record SavedEntries(Tensor positions, Tensor values, boolean compact) {
           "shira_indices has the entry [%d, %d] twice; each entry has one value"
               .formatted(at / in, at % in));
     }
-    return Map.of("positions", inOrder, "values", values.index_select(0, sorted.get1()));
+    return List.of(inOrder, values.index_select(0, sorted.get1()));
   }
 }

@@ -10,11 +10,9 @@ import espalier.nn.Linear;
 import espalier.nn.Scratch;
 import java.util.Arrays;
 import java.util.List;
-import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
-import org.jspecify.annotations.Nullable;
 
 /**
  * Products with a weight of which a few entries are changed. Backward keeps x alone: the weight
@@ -46,7 +44,9 @@ final class SparseProduct {
         CustomFunction.apply(
             inputs,
             toValues ? List.of(flat) : List.of(),
-            () -> product(layer, flat, layer.adapters().weightWith(adapter), learned ? null : bias),
+            () ->
+                BranchProduct.value(
+                    layer, flat, layer.adapters().weightWith(adapter), learned ? null : bias),
             (g, saved) -> {
               Tensor dx = toInput ? g.new_empty(g.size(0), adapter.support().in()) : null;
               boolean emulated = HalfPrecision.emulated(g);
@@ -116,24 +116,10 @@ final class SparseProduct {
         .to(adapter.values().scalar_type().intern());
   }
 
-  /** x Wᵀ + bias. */
-  private static Tensor product(Linear layer, Tensor x, Tensor weight, @Nullable Tensor bias) {
-    return layer.partition() == null
-        ? BranchProduct.value(layer, x, weight, bias)
-        : layer.base(x, weight, bias);
-  }
-
   /** g W, into dx. */
   private static void times(Tensor g, Tensor weight, Tensor dx, Scratch scratch) {
-    try (var _ = new PointerScope()) {
-      ScalarType dtype = g.scalar_type().intern();
-      Tensor w = scratch.as(weight, dtype);
-      if (dx.scalar_type().intern() == dtype) {
-        mm_out(dx, g, w);
-      } else {
-        dx.copy_(mm_out(scratch.empty(dtype, g, dx.shape()), g, w));
-      }
-    }
+    ScalarType dtype = g.scalar_type().intern();
+    scratch.written(dx, dtype, to -> mm_out(to, g, scratch.as(weight, dtype)));
   }
 
   private static Tensor times(Tensor g, Tensor weight) {
