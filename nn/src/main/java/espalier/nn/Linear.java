@@ -288,7 +288,13 @@ public sealed class Linear extends Adaptable permits AttentionProjection, Transp
     if (partition() != null || oneRow(x, w) || FewRows.fit(x, w) || HalfPrecision.emulated(x)) {
       return base(x, w, b);
     }
-    return b == null ? mm_out(room.get(), x, w.t()) : addmm_out(room.get(), b, x, w.t());
+    Tensor y = room.get(); // and not what the product returns, a second handle that owns nothing
+    if (b == null) {
+      mm_out(y, x, w.t());
+    } else {
+      addmm_out(y, b, x, w.t());
+    }
+    return y;
   }
 
   // Another weight, such as one that an adapter makes, is not asked for again.

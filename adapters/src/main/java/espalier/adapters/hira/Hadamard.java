@@ -164,7 +164,12 @@ public final class Hadamard {
   /** The same where rows of W are at hand in that dtype, [length, n]; they stay as they are. */
   private Tensor matrix(Tensor rows, Tensor p, Tensor q, long from, boolean plusOne) {
     Tensor m = Modulation.of(p, q).to(wide()).rows(from, rows.size(0));
-    return plusOne ? addcmul_out(m, rows, rows, m) : m.mul_(rows);
+    if (plusOne) {
+      addcmul_out(m, rows, rows, m);
+    } else {
+      m.mul_(rows);
+    }
+    return m;
   }
 
   private ScalarType wide() {
