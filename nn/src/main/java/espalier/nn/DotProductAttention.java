@@ -10,13 +10,15 @@ import org.bytedeco.pytorch.DoubleOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.TensorOptional;
+import org.jspecify.annotations.Nullable;
 
 /**
  * softmax(scale · q kᵀ + mask) v, with grouped queries, by the way that is fast for the dtype.
  *
- * <p>In float32 and on an accelerator that is libtorch's fused kernel. In half precision on a CPU
- * this build's fused kernel was measured 15 times slower than batched products, so there {@link
- * HalfAttention} does the work.
+ * <p>On an accelerator that is libtorch's fused kernel. On a CPU {@link FlashAttention} calls the
+ * kernels for float32, to which half precision is widened where the processor has no instructions
+ * for it. Where it has, this build's kernel for half precision was still measured 15 times slower
+ * than batched products, so there, and for single queries, {@link HalfAttention} does the work.
  */
 public final class DotProductAttention {
 
@@ -32,41 +34,40 @@ public final class DotProductAttention {
    * @return [batch, heads, T, D]
    */
   public static Tensor of(Tensor q, Tensor k, Tensor v, AttentionMask mask, double scale) {
+    long group = q.size(1) / k.size(1);
+    if (q.size(2) == 1 && group > 1 && !HalfPrecision.isHalf(q) && !perHead(mask)) {
+      return onePosition(q, k, v, mask, scale);
+    }
+    if (q.size(2) > 1 && FlashAttention.fit(q, v)) {
+      return FlashAttention.of(q, k, v, square(mask, q, k), bias(mask, q, k), scale);
+    }
     if (HalfPrecision.isHalf(q) && q.is_cpu()) {
       return HalfAttention.of(q, k, v, mask, scale);
     }
-    long group = q.size(1) / k.size(1);
-    if (q.size(2) == 1 && group > 1 && !perHead(mask)) {
-      return onePosition(q, k, v, mask, scale);
-    }
-    var none = new TensorOptional();
-    var factor = new DoubleOptional(scale);
+    Tensor bias = bias(mask, q, k);
+    return scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        bias == null ? new TensorOptional() : new TensorOptional(bias),
+        0,
+        square(mask, q, k),
+        new DoubleOptional(scale),
+        group > 1);
+  }
+
+  /** Whether query i sees the keys up to i, which kernels know by themselves. */
+  private static boolean square(AttentionMask mask, Tensor q, Tensor k) {
+    return mask instanceof Causal && q.size(2) == k.size(2);
+  }
+
+  /** What else is to be added to the scores, in the dtype of q, or null. */
+  private static @Nullable Tensor bias(AttentionMask mask, Tensor q, Tensor k) {
     return switch (mask) {
-      case Full() -> scaled_dot_product_attention(q, k, v, none, 0, false, factor, group > 1);
-      case Causal() -> {
-        boolean square = q.size(2) == k.size(2);
-        yield square
-            ? scaled_dot_product_attention(q, k, v, none, 0, true, factor, group > 1)
-            : scaled_dot_product_attention(
-                q,
-                k,
-                v,
-                q.size(2) == 1 ? none : new TensorOptional(causal(q.size(2), k.size(2), q)),
-                0,
-                false,
-                factor,
-                group > 1);
-      }
-      case Additive(var bias) ->
-          scaled_dot_product_attention(
-              q,
-              k,
-              v,
-              new TensorOptional(bias.to(q.scalar_type().intern())),
-              0,
-              false,
-              factor,
-              group > 1);
+      case Full() -> null;
+      case Causal() ->
+          square(mask, q, k) || q.size(2) == 1 ? null : causal(q.size(2), k.size(2), q);
+      case Additive(var numbers) -> numbers.to(q.scalar_type().intern());
     };
   }
 
@@ -95,5 +96,13 @@ public final class DotProductAttention {
     Tensor hidden =
         full(new long[] {queries, keys}, new Scalar(Double.NEGATIVE_INFINITY), like.options());
     return hidden.triu_(keys - queries + 1);
+  }
+
+  /**
+   * The shape [batch, T, heads, D] of something [batch, heads, T, D], in which results lie, so that
+   * the projection beside reads them as they are. Their memory is taken before any temporary.
+   */
+  static long[] byPosition(Tensor t) {
+    return new long[] {t.size(0), t.size(2), t.size(1), t.size(3)};
   }
 }

@@ -1,5 +1,6 @@
 package espalier.nn;
 
+import static espalier.nn.DotProductAttention.byPosition;
 import static org.bytedeco.pytorch.global.torch.zeros_like;
 
 import espalier.nn.AttentionMask.Additive;
@@ -90,14 +91,6 @@ final class HalfAttention {
     all.add(forK);
     all.add(forV);
     return all;
-  }
-
-  /**
-   * The shape [batch, T, heads, D] of something [batch, heads, T, D], in which results lie, so that
-   * the projection beside reads them as they are. Their memory is taken before any temporary.
-   */
-  private static long[] byPosition(Tensor t) {
-    return new long[] {t.size(0), t.size(2), t.size(1), t.size(3)};
   }
 
   private static Tensor wide(Tensor t) {

@@ -78,26 +78,31 @@ public final class TokenIds {
    * Rows that hold several examples, in each of which the last occurrence counts.
    *
    * @param ids the tokens of each row
-   * @param segments of each token the number of its example, 0 at padding
+   * @param reach of each token the end of its example, 0 at padding
+   * @throws IllegalArgumentException if examples share tokens, which may lie before the sequence in
+   *     one of them and after it in another
    */
-  public static TokenIds packed(long[][] ids, long[][] segments) {
+  public static TokenIds packed(long[][] ids, long[][] reach) {
+    for (long[] row : reach) {
+      requireWhole(row);
+    }
     return whole(
         ids.length,
         sequence -> {
           var acts = new boolean[ids.length][];
           int without = 0;
           for (int row = 0; row < ids.length; row++) {
-            long[] of = segments[row];
-            acts[row] = new boolean[of.length];
-            for (int from = 0; from < of.length; ) {
-              int to = from;
-              while (to < of.length && of[to] == of[from]) {
-                to++;
+            acts[row] = new boolean[reach[row].length];
+            for (int from = 0; from < reach[row].length; ) {
+              if (reach[row][from] == 0) {
+                from++;
+                continue;
               }
+              int to = (int) reach[row][from];
               int start = last(ids[row], from, to, sequence);
               if (start >= 0) {
                 Arrays.fill(acts[row], start, to, true);
-              } else if (of[from] != 0) {
+              } else {
                 without++;
               }
               from = to;
@@ -105,6 +110,16 @@ public final class TokenIds {
           }
           return new Found((row, fromEnd) -> acts[row][acts[row].length - (int) fromEnd], without);
         });
+  }
+
+  private static void requireWhole(long[] reach) {
+    for (int from = 0; from < reach.length; from++) {
+      if (reach[from] != 0 && from + 1 < reach[from] && reach[from + 1] != reach[from]) {
+        throw new IllegalArgumentException(
+            "token %d of a packed row reaches to %d and the one after it to %d, so examples share tokens, but an adapter that waits for tokens needs each example whole; pack without sharing"
+                .formatted(from, reach[from], reach[from + 1]));
+      }
+    }
   }
 
   /**

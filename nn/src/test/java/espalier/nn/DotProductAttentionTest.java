@@ -5,6 +5,7 @@ import static org.bytedeco.pytorch.global.torch.manual_seed;
 import static org.bytedeco.pytorch.global.torch.randn;
 import static org.bytedeco.pytorch.global.torch.scaled_dot_product_attention;
 
+import java.util.List;
 import org.bytedeco.pytorch.Tensor;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -114,14 +115,36 @@ class DotProductAttentionTest {
   }
 
   @org.junit.jupiter.api.Test
-  void bfloat16_takes_the_batched_products_and_not_the_slow_fused_kernel() {
+  void half_precision_that_is_widened_gives_the_gradients_of_float32_rounded() {
     manual_seed(5);
-    Tensor q = randn(1, 2, 3, 4).to(ScalarType.BFloat16);
+    try (var _ = Scope.graph()) {
+      Tensor g = rounded(randn(2, 4, 9, 8));
+      List<Tensor> inputs =
+          List.of(
+              rounded(randn(2, 4, 9, 8)), rounded(randn(2, 2, 9, 8)), rounded(randn(2, 2, 9, 8)));
+      List<Tensor> halves =
+          inputs.stream()
+              .map(t -> t.detach().to(ScalarType.BFloat16).set_requires_grad(true))
+              .toList();
+      inputs.forEach(t -> t.set_requires_grad(true));
 
-    assertThat(
-            DotProductAttention.of(q, q, q, new AttentionMask.Causal(), 0.5)
-                .equal(HalfAttention.of(q, q, q, new AttentionMask.Causal(), 0.5)))
-        .isTrue();
+      attended(inputs).mul(g).sum().backward();
+      attended(halves).mul(g.to(ScalarType.BFloat16)).sum().backward();
+
+      for (int i = 0; i < 3; i++) {
+        Tensor want = inputs.get(i).grad();
+        Tensor got = halves.get(i).grad().to(ScalarType.Float);
+        assertThat(got.allclose(want, 2e-2, 2e-2, false)).as("input " + i).isTrue();
+      }
+    }
+  }
+
+  private static Tensor attended(List<Tensor> qkv) {
+    return FlashAttention.of(qkv.get(0), qkv.get(1), qkv.get(2), true, null, 0.5);
+  }
+
+  private static Tensor rounded(Tensor t) {
+    return t.to(ScalarType.BFloat16).to(ScalarType.Float);
   }
 
   @org.junit.jupiter.api.Test

@@ -57,10 +57,18 @@ class TokenIdsTest {
   void each_example_of_a_packed_row_has_a_call_of_its_own() {
     TokenIds ids =
         TokenIds.packed(
-            new long[][] {{1, 5, 6, 2, 3, 4, 5, 6, 0}}, new long[][] {{1, 1, 1, 1, 2, 2, 3, 3, 0}});
+            new long[][] {{1, 5, 6, 2, 3, 4, 5, 6, 0}}, new long[][] {{4, 4, 4, 4, 6, 6, 8, 8, 0}});
 
     assertThat(ids.positions(CALL, 1, 9)).containsExactly(1, 2, 3, 6, 7);
     assertThat(ids.missing(CALL)).isOne();
+  }
+
+  @Test
+  void a_call_is_not_looked_for_where_examples_share_tokens() {
+    assertThatThrownBy(
+            () -> TokenIds.packed(new long[][] {{1, 5, 6, 7}}, new long[][] {{4, 4, 3, 4}}))
+        .isInstanceOf(IllegalArgumentException.class)
+        .hasMessageContaining("pack without sharing");
   }
 
   @Test
