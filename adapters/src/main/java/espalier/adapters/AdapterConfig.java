@@ -190,6 +190,14 @@ public interface AdapterConfig {
   }
 
   /**
+   * Whether what the adapter does at a token depends on more than the tokens up to it, so that
+   * examples that begin alike can not share the work for their beginning.
+   */
+  default boolean needsWholeExamples() {
+    return readsPadding();
+  }
+
+  /**
    * What a layer lacks so that an adapter of this config can not be merged into it as the model is,
    * a sentence without the path, or null. What no layer of the kind can ever have is for {@link
    * Adapter#mergeRefusal} to say.

@@ -458,6 +458,11 @@ public final class Adapters {
     return new TrainingNeeds(set).readsPadding();
   }
 
+  /** Whether an active adapter looks at an example as a whole, so that examples share nothing. */
+  public boolean needsWholeExamples() {
+    return new TrainingNeeds(set).wholeExamples();
+  }
+
   // ---- tensors
 
   /**

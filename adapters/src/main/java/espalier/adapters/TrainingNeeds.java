@@ -1,5 +1,6 @@
 package espalier.adapters;
 
+import java.util.function.Predicate;
 import org.bytedeco.pytorch.Tensor;
 import org.jspecify.annotations.Nullable;
 
@@ -26,6 +27,15 @@ final class TrainingNeeds {
 
   /** Whether one of them learns from padded positions. */
   boolean readsPadding() {
-    return set.active().stream().anyMatch(name -> set.entry(name).config().readsPadding());
+    return any(AdapterConfig::readsPadding);
+  }
+
+  /** Whether one of them looks at an example as a whole. */
+  boolean wholeExamples() {
+    return any(AdapterConfig::needsWholeExamples);
+  }
+
+  private boolean any(Predicate<AdapterConfig> what) {
+    return set.active().stream().anyMatch(name -> what.test(set.entry(name).config()));
   }
 }

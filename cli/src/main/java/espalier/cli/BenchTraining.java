@@ -175,7 +175,7 @@ final class BenchTraining {
                 seconds.add(
                     Timing.once(
                         () -> {
-                          Batch batch = Batch.packed(some, PACKED_ROW, padding);
+                          Batch batch = Batch.sharing(some, PACKED_ROW, padding);
                           counts[0] += batch.realTokens();
                           counts[1] += batch.tokens();
                           record.put("loss_last", trainer.step(List.of(batch), 1).loss());

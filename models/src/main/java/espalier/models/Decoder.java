@@ -39,7 +39,7 @@ abstract sealed class Decoder extends Model permits CausalDecoder, DecoderClassi
         StackInputs.visible("attention_mask", in.attentionMask(), in.inputIds(), in.cache()),
         in.positionIds(),
         in.tokenTypeIds(),
-        in.segments(),
+        in.reach(),
         in.cache(),
         null,
         gradientCheckpointing());
@@ -52,9 +52,9 @@ abstract sealed class Decoder extends Model permits CausalDecoder, DecoderClassi
       return forward.get(); // what the caller said counts
     }
     long[][] ids = TokenIds.rows(in.inputIds());
-    Tensor segments = in.segments();
-    if (segments != null) {
-      return TokenIds.packed(ids, TokenIds.rows(segments)).during(forward);
+    Tensor reach = in.reach();
+    if (reach != null) {
+      return TokenIds.packed(ids, TokenIds.rows(reach)).during(forward);
     }
     KvCache cache = in.cache();
     TokenIds known =

@@ -50,7 +50,7 @@ public final class EncoderDecoder extends Model {
               + " needs decoder inputs too; training gives the labels moved right by one, see"
               + " decoderInputs");
     }
-    if (in.segments() != null || in.positionIds() != null) {
+    if (in.reach() != null || in.positionIds() != null) {
       throw new IllegalArgumentException(
           modelType() + " has relative positions: it takes neither packed rows nor positions");
     }

@@ -15,8 +15,10 @@ import org.jspecify.annotations.Nullable;
  * @param attentionMask [B, T], 0 at padding; with a cache [B, past + T]. Null: no padding.
  * @param positionIds [B, T] or [1, T] int64; null: counted from each row's first real token
  * @param tokenTypeIds [B, T] int64, for models with token types; null: all 0
- * @param segments [B, T] int64 for packed rows: 0 at padding, then 1, 2, ... for each example;
- *     attention stays within an example and positions start again. Null: a row is one example.
+ * @param reach [B, T] int64 for rows that hold several examples: token j is seen by the tokens from
+ *     j on up to but without {@code reach[j]}; 0 at padding. A token's position is how many it sees
+ *     before it. So examples stand beside each other without seeing one another, and what several
+ *     begin with may stand once, before them all. Null: a row is one example.
  * @param decoderInputIds [B, U] int64, for an encoder-decoder
  * @param decoderAttentionMask [B, U], with a cache [B, past + U], or null
  * @param cache keys and values of the tokens so far, or null
@@ -26,7 +28,7 @@ public record ModelInputs(
     @Nullable Tensor attentionMask,
     @Nullable Tensor positionIds,
     @Nullable Tensor tokenTypeIds,
-    @Nullable Tensor segments,
+    @Nullable Tensor reach,
     @Nullable Tensor decoderInputIds,
     @Nullable Tensor decoderAttentionMask,
     @Nullable KvCache cache) {
@@ -48,16 +50,16 @@ public record ModelInputs(
     }
     beside("positionIds", positionIds, inputIds, true);
     beside("tokenTypeIds", tokenTypeIds, inputIds, false);
-    beside("segments", segments, inputIds, false);
+    beside("reach", reach, inputIds, false);
     if (decoderInputIds != null && decoderInputIds.size(0) != inputIds.size(0)) {
       throw new IllegalArgumentException(
           "decoderInputIds has %d rows but inputIds has %d; each text has one answer"
               .formatted(decoderInputIds.size(0), inputIds.size(0)));
     }
-    if (segments != null && (attentionMask != null || cache != null)) {
+    if (reach != null && (attentionMask != null || cache != null)) {
       throw new IllegalArgumentException(
-          "segments stand beside an attention mask or a cache, but packed rows are for training:"
-              + " give 0 in segments for padding, and no cache");
+          "packed rows stand beside an attention mask or a cache, but they are for training: give"
+              + " 0 for padding where you say which token is whose, and no cache");
     }
   }
 
@@ -88,7 +90,7 @@ public record ModelInputs(
 
   /** Refuses what a classifier can not judge: anything but whole rows of tokens. */
   void requireWholeRows(String modelType) {
-    if (decoderInputIds != null || segments != null || cache != null) {
+    if (decoderInputIds != null || reach != null || cache != null) {
       throw new IllegalArgumentException(
           modelType
               + " scores whole rows: it takes neither decoder inputs nor packed rows nor a cache");
@@ -105,9 +107,19 @@ public record ModelInputs(
     return new ModelInputs(inputIds, attentionMask, null, null, null, null, null, null);
   }
 
-  /** Rows that hold several examples each; segments [B, T] are 0 at padding. */
+  /**
+   * Rows that hold several examples each.
+   *
+   * @param segments [B, T] int64: 0 at padding, then one number for the tokens of each example
+   */
   public static ModelInputs packed(Tensor inputIds, Tensor segments) {
-    return new ModelInputs(inputIds, null, null, null, segments, null, null, null);
+    beside("segments", segments, inputIds, false);
+    return reaching(inputIds, PackedRows.reach(segments));
+  }
+
+  /** Rows that hold several examples each, whose tokens reach so far, [B, T]. */
+  public static ModelInputs reaching(Tensor inputIds, Tensor reach) {
+    return new ModelInputs(inputIds, null, null, null, reach, null, null, null);
   }
 
   /** The next tokens [B, T] after those in the cache; the mask [B, past + T] or null. */
@@ -128,7 +140,7 @@ public record ModelInputs(
         attentionMask,
         ids,
         tokenTypeIds,
-        segments,
+        reach,
         decoderInputIds,
         decoderAttentionMask,
         cache);
@@ -141,7 +153,7 @@ public record ModelInputs(
         attentionMask,
         positionIds,
         types,
-        segments,
+        reach,
         decoderInputIds,
         decoderAttentionMask,
         cache);
@@ -150,7 +162,7 @@ public record ModelInputs(
   /** The same with a mask for the decoder's tokens, [B, past + U]. */
   public ModelInputs withDecoderMask(@Nullable Tensor mask) {
     return new ModelInputs(
-        inputIds, attentionMask, positionIds, tokenTypeIds, segments, decoderInputIds, mask, cache);
+        inputIds, attentionMask, positionIds, tokenTypeIds, reach, decoderInputIds, mask, cache);
   }
 
   /** The same with a cache. */
@@ -160,7 +172,7 @@ public record ModelInputs(
         attentionMask,
         positionIds,
         tokenTypeIds,
-        segments,
+        reach,
         decoderInputIds,
         decoderAttentionMask,
         kept);

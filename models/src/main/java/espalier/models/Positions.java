@@ -1,14 +1,10 @@
 package espalier.models;
 
 import static org.bytedeco.pytorch.global.torch.arange;
-import static org.bytedeco.pytorch.global.torch.cat;
-import static org.bytedeco.pytorch.global.torch.cummax;
-import static org.bytedeco.pytorch.global.torch.zeros_like;
 
 import org.bytedeco.pytorch.LongOptional;
 import org.bytedeco.pytorch.Scalar;
 import org.bytedeco.pytorch.Tensor;
-import org.bytedeco.pytorch.TensorVector;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 
 /** Which position each token has, [B or 1, T] int64. */
@@ -20,9 +16,9 @@ final class Positions {
     if (in.positions() != null) {
       return in.positions();
     }
-    Tensor segments = in.segments();
-    if (segments != null) {
-      Tensor restarted = within(segments);
+    Tensor reach = in.reach();
+    if (reach != null) {
+      Tensor restarted = PackedRows.positions(reach);
       return counting == Position.Counting.OVER_TOKENS
           ? restarted.add_(new Scalar(pad + 1))
           : restarted;
@@ -56,21 +52,5 @@ final class Positions {
   private static Tensor plain(StackInputs in) {
     return arange(new Scalar(in.past()), new Scalar(in.past() + in.time()), in.ids().options())
         .unsqueeze(0);
-  }
-
-  /** Index within each run of equal segments, [B, T]. */
-  private static Tensor within(Tensor segments) {
-    long time = segments.size(1);
-    Tensor index = arange(new Scalar(time), segments.options()).unsqueeze(0);
-    Tensor starts = zeros_like(segments);
-    if (time > 1) {
-      Tensor changed =
-          segments.narrow(1, 1, time - 1).ne(segments.narrow(1, 0, time - 1)).to(ScalarType.Long);
-      var parts = new TensorVector();
-      parts.push_back(starts.narrow(1, 0, 1));
-      parts.push_back(changed);
-      starts = cat(parts, 1).mul_(index);
-    }
-    return index.sub(cummax(starts, 1).get0());
   }
 }

@@ -39,7 +39,7 @@ record Sight(AttentionMask mask, long latest) {
     if (in.time() == 1 && causal) {
       return newest(keys, far ? window : 0, visible, bias, dtype);
     }
-    if (visible == null && in.segments() == null && bias == null && !far) {
+    if (visible == null && in.reach() == null && bias == null && !far) {
       return free(causal);
     }
     Tensor seen = rule(in, causal, far ? window : 0);
@@ -64,6 +64,10 @@ record Sight(AttentionMask mask, long latest) {
   }
 
   private static Tensor rule(StackInputs in, boolean causal, long window) {
+    Tensor reach = in.reach();
+    if (reach != null) {
+      return packed(reach, window);
+    }
     long past = in.past();
     long keys = past + in.time();
     var options = in.ids().options();
@@ -83,13 +87,18 @@ record Sight(AttentionMask mask, long latest) {
     if (visible != null) {
       seen = seen.logical_and(forKeys(visible));
     }
-    Tensor segments = in.segments();
-    if (segments != null) {
-      Tensor same = segments.unsqueeze(2).eq(segments.unsqueeze(1)); // [B, T, T]
-      Tensor real = segments.ne(new Scalar(0)).unsqueeze(1);
-      seen = seen.logical_and(same.logical_and_(real).unsqueeze(1));
-    }
     return seen;
+  }
+
+  private static Tensor packed(Tensor reach, long window) {
+    Tensor seen = PackedRows.seen(reach);
+    if (window > 0) {
+      Tensor position = PackedRows.positions(reach);
+      Tensor key = position.unsqueeze(1);
+      Tensor query = position.unsqueeze(2);
+      seen.logical_and_(key.gt(query.sub(new Scalar(window))));
+    }
+    return seen.unsqueeze(1);
   }
 
   private static Tensor forKeys(Tensor visible) {

@@ -12,7 +12,7 @@ import org.jspecify.annotations.Nullable;
  * @param visible whether a key may be seen, [B, past + T] bool, or null where all may
  * @param positions [B or 1, T], or null
  * @param tokenTypes [B, T], or null
- * @param segments [B, T], or null
+ * @param reach [B, T], or null
  * @param memory an encoder's states, or null
  * @param checkpointing whether backward computes blocks again
  */
@@ -21,7 +21,7 @@ record StackInputs(
     @Nullable Tensor visible,
     @Nullable Tensor positions,
     @Nullable Tensor tokenTypes,
-    @Nullable Tensor segments,
+    @Nullable Tensor reach,
     @Nullable KvCache cache,
     @Nullable Memory memory,
     boolean checkpointing) {

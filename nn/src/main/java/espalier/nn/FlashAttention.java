@@ -2,6 +2,7 @@ package espalier.nn;
 
 import static espalier.nn.DotProductAttention.byPosition;
 
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.PointerScope;
@@ -45,20 +46,6 @@ final class FlashAttention {
     }
   }
 
-  private final boolean causal;
-  private final @Nullable Tensor bias;
-  private final double scale;
-
-  /**
-   * @param causal whether query i sees the keys up to i, for as many queries as keys
-   * @param bias added to the scores, [batch or 1, heads or 1, T or 1, S], or null
-   */
-  private FlashAttention(boolean causal, @Nullable Tensor bias, double scale) {
-    this.causal = causal;
-    this.bias = bias;
-    this.scale = scale;
-  }
-
   /** Whether the kernels take such inputs and are the fast way for them. */
   static boolean fit(Tensor q, Tensor v) {
     return q.is_cpu()
@@ -66,29 +53,46 @@ final class FlashAttention {
         && (!HalfPrecision.isHalf(q) || HalfPrecision.emulated(q));
   }
 
-  /** As {@link DotProductAttention#of}. */
+  private final boolean causal;
+  private final double scale;
+
+  private FlashAttention(boolean causal, double scale) {
+    this.causal = causal;
+    this.scale = scale;
+  }
+
+  /**
+   * As {@link DotProductAttention#of}.
+   *
+   * @param causal whether query i sees the keys up to i, for as many queries as keys
+   * @param bias added to the scores, [batch or 1, heads or 1, T or 1, S], or null
+   */
   static Tensor of(
       Tensor q, Tensor k, Tensor v, boolean causal, @Nullable Tensor bias, double scale) {
-    var attention = new FlashAttention(causal, bias, scale);
+    var attention = new FlashAttention(causal, scale);
     Tensor y = Scope.room(q, byPosition(q)).transpose(1, 2);
     Tensor sums = Scope.room(wide(q), q, q.size(0), q.size(1), q.size(2));
     try (var _ = new NoGradGuard();
         var _ = new PointerScope()) {
-      attention.forward(q, k, v, y, sums);
+      attention.forward(q, k, v, bias, y, sums);
+    }
+    var saved = new ArrayList<>(List.of(q, k, v, y, sums));
+    if (bias != null) {
+      saved.add(bias);
     }
     return CustomFunction.join(
-        y, List.of(q, k, v), List.of(q, k, v, y, sums), (g, saved) -> attention.backward(g, saved));
+        y, List.of(q, k, v), saved, (g, kept) -> attention.backward(g, kept));
   }
 
   /** Writes the output [batch, heads, T, D] and the logarithms of the sums [batch, heads, T]. */
-  private void forward(Tensor q, Tensor k, Tensor v, Tensor y, Tensor sums) {
+  private void forward(Tensor q, Tensor k, Tensor v, @Nullable Tensor bias, Tensor y, Tensor sums) {
     long group = q.size(1) / k.size(1);
     ScalarType wide = wide(q);
     var stack = new IValueVector();
     stack.push_back(new IValue(q.to(wide)));
     stack.push_back(new IValue(forEachHead(k, group, wide)));
     stack.push_back(new IValue(forEachHead(v, group, wide)));
-    call(Kernels.FORWARD, stack, wide);
+    call(Kernels.FORWARD, stack, bias, wide);
     y.copy_(stack.get(0).toTensor());
     sums.copy_(stack.get(1).toTensor());
   }
@@ -97,6 +101,7 @@ final class FlashAttention {
     Tensor q = saved.get(0);
     Tensor k = saved.get(1);
     Tensor v = saved.get(2);
+    Tensor bias = saved.size() > 5 ? saved.get(5) : null;
     long group = q.size(1) / k.size(1);
     ScalarType wide = wide(q);
     Tensor forQ = q.new_empty(byPosition(q)).transpose(1, 2);
@@ -110,7 +115,7 @@ final class FlashAttention {
       stack.push_back(new IValue(forEachHead(v, group, wide)));
       stack.push_back(new IValue(saved.get(3).to(wide)));
       stack.push_back(new IValue(saved.get(4)));
-      call(Kernels.BACKWARD, stack, wide);
+      call(Kernels.BACKWARD, stack, bias, wide);
       forQ.copy_(stack.get(0).toTensor());
       sumOfHeads(stack.get(1).toTensor(), forK);
       sumOfHeads(stack.get(2).toTensor(), forV);
@@ -121,7 +126,8 @@ final class FlashAttention {
   /**
    * Calls a kernel with what both want behind their tensors; the answers take the stack's place.
    */
-  private void call(OperatorHandle kernel, IValueVector stack, ScalarType wide) {
+  private void call(
+      OperatorHandle kernel, IValueVector stack, @Nullable Tensor bias, ScalarType wide) {
     stack.push_back(new IValue(0.0)); // no dropout
     stack.push_back(new IValue(causal));
     stack.push_back(bias == null ? new IValue() : new IValue(bias.to(wide)));

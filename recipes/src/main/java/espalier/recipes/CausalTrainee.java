@@ -54,7 +54,7 @@ public final class CausalTrainee implements Trainee {
   private Tensor judged(Batch batch) {
     ModelInputs inputs =
         batch.packed()
-            ? ModelInputs.packed(batch.inputIds(), batch.segments())
+            ? ModelInputs.reaching(batch.inputIds(), batch.reach())
             // Padding stands on the right, where no real token looks, so mostly no mask is needed.
             : ModelInputs.of(
                 batch.inputIds(),
@@ -92,6 +92,11 @@ public final class CausalTrainee implements Trainee {
   @Override
   public Map<String, Shard> shards() {
     return adapters.shards();
+  }
+
+  @Override
+  public boolean sharesTokens() {
+    return !adapters.needsWholeExamples();
   }
 
   @Override

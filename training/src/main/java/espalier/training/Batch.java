@@ -1,6 +1,7 @@
 package espalier.training;
 
 import espalier.text.Example;
+import java.util.Arrays;
 import java.util.List;
 import org.bytedeco.javacpp.LongPointer;
 import org.bytedeco.pytorch.MemoryFormatOptional;
@@ -19,50 +20,43 @@ public final class Batch {
   private final int rows;
   private final int time;
   private final long[] ids; // [rows * time]
-  private final long[] segments; // [rows * time]: 0 padding, 1, 2, ... the examples of a row
+  private final long[] reach; // [rows * time]: see reach()
   private final long[] sources; // [tokens]: flat positions whose output is judged
-  private final long[] targets; // [tokens]: the token that should come next there
+  private final long[] places; // [tokens]: where the tokens stand that should come next there
   private final long real;
+  private final boolean padded;
   private final boolean packed;
 
   private Batch(List<PackedRow> packedRows, int padId, boolean packed) {
     this.packed = packed;
-    rows = packedRows.size();
-    time = packedRows.stream().mapToInt(PackedRow::length).max().orElseThrow();
-    ids = new long[rows * time];
-    segments = new long[rows * time];
-    java.util.Arrays.fill(ids, padId);
-    int labelled =
+    List<RowLayout> layouts = packedRows.stream().map(PackedRow::layout).toList();
+    rows = layouts.size();
+    time = layouts.stream().mapToInt(RowLayout::length).max().orElseThrow();
+    padded = layouts.stream().anyMatch(layout -> layout.length() < time);
+    real =
         packedRows.stream()
             .flatMap(row -> row.examples().stream())
-            .mapToInt(Example::labelled)
+            .mapToLong(Example::length)
             .sum();
+    ids = new long[rows * time];
+    reach = new long[rows * time];
+    Arrays.fill(ids, padId);
+    int labelled = layouts.stream().mapToInt(layout -> layout.judged().size()).sum();
     sources = new long[labelled];
-    targets = new long[labelled];
+    places = new long[labelled];
     int next = 0;
-    long tokens = 0;
     for (int row = 0; row < rows; row++) {
+      RowLayout layout = layouts.get(row);
       int at = row * time;
-      int segment = 1;
-      for (Example example : packedRows.get(row).examples()) {
-        int[] exampleIds = example.ids();
-        int[] labels = example.labels();
-        for (int i = 0; i < exampleIds.length; i++) {
-          ids[at + i] = exampleIds[i];
-          segments[at + i] = segment;
-          // The first token of an example has nothing before it that could predict it.
-          if (i > 0 && labels[i] != Example.IGNORED) {
-            sources[next] = (long) at + i - 1;
-            targets[next] = labels[i];
-            next++;
-          }
-        }
-        at += exampleIds.length;
-        tokens += exampleIds.length;
-        segment++;
+      for (int place = 0; place < layout.length(); place++) {
+        ids[at + place] = layout.id(place);
+        reach[at + place] = layout.reach(place);
+      }
+      for (RowLayout.Judged token : layout.judged()) {
+        sources[next] = (long) at + token.source();
+        places[next++] = (long) at + token.place();
       }
     }
-    real = tokens;
   }
 
   /** Each example in a row of its own, padded on the right to the longest. */
@@ -73,6 +67,14 @@ public final class Batch {
   /** The examples in as few rows of at most {@code maxLength} tokens as packing finds. */
   public static Batch packed(List<Example> examples, int maxLength, int padId) {
     return new Batch(Packing.pack(examples, maxLength), padId, true);
+  }
+
+  /**
+   * As {@link #packed}, and what several examples of a row begin with, such as a system prompt,
+   * stands there once and is computed once. Where dropout acts, they share its draws too.
+   */
+  public static Batch sharing(List<Example> examples, int maxLength, int padId) {
+    return new Batch(Packing.packSharing(examples, maxLength), padId, true);
   }
 
   /** Number of rows. */
@@ -90,14 +92,14 @@ public final class Batch {
     return sources.length;
   }
 
-  /** Tokens without padding. */
+  /** Tokens of all examples, also those that share their place with others. */
   public long realTokens() {
     return real;
   }
 
   /** Whether any position is padding. */
   public boolean hasPadding() {
-    return real < (long) rows * time;
+    return padded;
   }
 
   /** Whether rows may hold several examples, so that attention must stay within each. */
@@ -110,14 +112,17 @@ public final class Batch {
     return matrix(ids);
   }
 
-  /** 0 at padding, 1, 2, ... at the examples of a row; [rows, time], int64. */
-  public Tensor segments() {
-    return matrix(segments);
+  /**
+   * How far each token is seen: by the tokens from its own index in the row up to but without this
+   * one; 0 at padding; [rows, time], int64.
+   */
+  public Tensor reach() {
+    return matrix(reach);
   }
 
   /** 1 at tokens and 0 at padding; [rows, time], int64. */
   public Tensor attentionMask() {
-    long[] mask = segments.clone();
+    long[] mask = reach.clone();
     for (int i = 0; i < mask.length; i++) {
       mask[i] = Math.min(1, mask[i]);
     }
@@ -131,7 +136,7 @@ public final class Batch {
 
   /** The token that should follow at each of {@link #sources}; [tokens], int64. */
   public Tensor targets() {
-    return vector(targets);
+    return vector(Arrays.stream(places).map(place -> ids[(int) place]).toArray());
   }
 
   /**
@@ -142,9 +147,9 @@ public final class Batch {
    */
   public Tensor labels(long masked) {
     long[] labels = new long[ids.length];
-    java.util.Arrays.fill(labels, masked);
-    for (int i = 0; i < sources.length; i++) {
-      labels[(int) sources[i] + 1] = targets[i];
+    Arrays.fill(labels, masked);
+    for (long place : places) {
+      labels[(int) place] = ids[(int) place];
     }
     return matrix(labels);
   }

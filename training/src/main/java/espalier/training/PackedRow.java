@@ -4,14 +4,15 @@ import espalier.text.Example;
 import java.util.List;
 
 /**
- * Whole examples that share one row of a batch.
+ * Whole examples in one row of a batch.
  *
  * <p>Each keeps its own positions, counted from 0, and attends to itself only, so a packed row
  * teaches exactly what its examples teach one by one.
  *
  * @param examples in their order within the row; one or more
+ * @param sharing whether tokens that several of them begin with stand in the row only once
  */
-public record PackedRow(List<Example> examples) {
+public record PackedRow(List<Example> examples, boolean sharing) {
 
   public PackedRow {
     examples = List.copyOf(examples);
@@ -21,8 +22,17 @@ public record PackedRow(List<Example> examples) {
     }
   }
 
-  /** Tokens of all examples together. */
+  /** Examples one after another. */
+  public PackedRow(List<Example> examples) {
+    this(examples, false);
+  }
+
+  /** Tokens that stand in the row. */
   public int length() {
-    return examples.stream().mapToInt(Example::length).sum();
+    return layout().length();
+  }
+
+  RowLayout layout() {
+    return sharing ? RowLayout.sharing(examples) : RowLayout.apart(examples);
   }
 }

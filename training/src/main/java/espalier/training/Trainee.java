@@ -45,6 +45,14 @@ public interface Trainee {
     return Map.of();
   }
 
+  /**
+   * Whether {@linkplain Batch#sharing several examples may share} the tokens that they begin with:
+   * what is computed at a token must depend on nothing but the tokens up to it.
+   */
+  default boolean sharesTokens() {
+    return false;
+  }
+
   /** Switches dropout and the like on or off. */
   void train(boolean on);
 

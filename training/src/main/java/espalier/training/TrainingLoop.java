@@ -150,7 +150,7 @@ public final class TrainingLoop {
     long correct = 0;
     long tokens = 0;
     for (List<Example> part : parts(examples, maxLength)) {
-      Batch batch = packing ? Batch.packed(part, maxLength, padId) : Batch.padded(part, padId);
+      Batch batch = batch(model, part, packing, maxLength, padId);
       if (batch.tokens() == 0) {
         continue;
       }
@@ -193,8 +193,16 @@ public final class TrainingLoop {
   }
 
   private Batch batch(List<Example> examples) {
-    return config.packing()
-        ? Batch.packed(examples, config.maxLength(), config.padId())
-        : Batch.padded(examples, config.padId());
+    return batch(model, examples, config.packing(), config.maxLength(), config.padId());
+  }
+
+  private static Batch batch(
+      Trainee model, List<Example> examples, boolean packing, int maxLength, int padId) {
+    if (!packing) {
+      return Batch.padded(examples, padId);
+    }
+    return model.sharesTokens()
+        ? Batch.sharing(examples, maxLength, padId)
+        : Batch.packed(examples, maxLength, padId);
   }
 }

@@ -57,6 +57,40 @@ final class PackingTest {
   }
 
   @Test
+  void an_example_joins_the_row_that_holds_most_of_its_beginning() {
+    Example a = of(1, 1, 1, 1, 1, 1);
+    Example b = of(2, 2, 2, 2, 2);
+    Example c = of(2, 2, 2, 3);
+    Example d = of(1, 1, 1, 2);
+
+    List<PackedRow> rows = Packing.packSharing(List.of(a, b, c, d), 7);
+
+    assertThat(rows)
+        .containsExactly(new PackedRow(List.of(a, d), true), new PackedRow(List.of(b, c), true));
+    assertThat(rows).extracting(PackedRow::length).containsExactly(7, 6);
+  }
+
+  @Test
+  void no_shared_row_is_longer_than_allowed() {
+    var random = new Random(3);
+    List<Example> examples =
+        IntStream.range(0, 60)
+            .mapToObj(_ -> of(random.ints(1 + random.nextInt(9), 0, 2).toArray()))
+            .toList();
+
+    List<PackedRow> rows = Packing.packSharing(examples, 9);
+
+    assertThat(rows).allMatch(row -> row.length() <= 9);
+    assertThat(rows.stream().flatMap(row -> row.examples().stream()))
+        .containsExactlyInAnyOrderElementsOf(examples);
+    assertThat(rows).hasSizeLessThan(Packing.pack(examples, 9).size());
+  }
+
+  private static Example of(int... ids) {
+    return new Example(ids, ids);
+  }
+
+  @Test
   void nothing_packs_into_nothing() {
     assertThat(Packing.pack(List.of(), 8)).isEmpty();
   }

@@ -198,6 +198,11 @@ public record LoraConfig(
   }
 
   @Override
+  public boolean needsWholeExamples() {
+    return readsPadding() || variant instanceof LoraVariant.Alora;
+  }
+
+  @Override
   public @Nullable String missingForMerge(Adaptable layer) {
     return loraBias && layer.bias() == null
         ? "lora_bias can not be merged into a layer without a bias; keep the adapter beside the"
