@@ -73,8 +73,9 @@ final class FlashAttention {
     Tensor y = Scope.room(q, byPosition(q)).transpose(1, 2);
     Tensor sums = Scope.room(wide(q), q, q.size(0), q.size(1), q.size(2));
     try (var _ = new NoGradGuard();
+        var scratch = Scratch.frame();
         var _ = new PointerScope()) {
-      attention.forward(q, k, v, bias, y, sums);
+      attention.forward(q, k, v, bias, y, sums, scratch);
     }
     var saved = new ArrayList<>(List.of(q, k, v, y, sums));
     if (bias != null) {
@@ -85,13 +86,14 @@ final class FlashAttention {
   }
 
   /** Writes the output [batch, heads, T, D] and the logarithms of the sums [batch, heads, T]. */
-  private void forward(Tensor q, Tensor k, Tensor v, @Nullable Tensor bias, Tensor y, Tensor sums) {
+  private void forward(
+      Tensor q, Tensor k, Tensor v, @Nullable Tensor bias, Tensor y, Tensor sums, Scratch scratch) {
     long group = q.size(1) / k.size(1);
     ScalarType wide = wide(q);
     var stack = new IValueVector();
-    stack.push_back(new IValue(q.to(wide)));
-    stack.push_back(new IValue(forEachHead(k, group, wide)));
-    stack.push_back(new IValue(forEachHead(v, group, wide)));
+    stack.push_back(new IValue(scratch.as(q, wide)));
+    stack.push_back(new IValue(forEachHead(k, group, wide, scratch)));
+    stack.push_back(new IValue(forEachHead(v, group, wide, scratch)));
     call(Kernels.FORWARD, stack, bias, wide);
     y.copy_(stack.get(0).toTensor());
     sums.copy_(stack.get(1).toTensor());
@@ -107,13 +109,14 @@ final class FlashAttention {
     Tensor forQ = q.new_empty(byPosition(q)).transpose(1, 2);
     Tensor forK = k.new_empty(byPosition(k)).transpose(1, 2);
     Tensor forV = v.new_empty(byPosition(v)).transpose(1, 2);
-    try (var _ = new PointerScope()) {
+    try (var scratch = Scratch.frame();
+        var _ = new PointerScope()) {
       var stack = new IValueVector();
-      stack.push_back(new IValue(g.to(wide)));
-      stack.push_back(new IValue(q.to(wide)));
-      stack.push_back(new IValue(forEachHead(k, group, wide)));
-      stack.push_back(new IValue(forEachHead(v, group, wide)));
-      stack.push_back(new IValue(saved.get(3).to(wide)));
+      stack.push_back(new IValue(scratch.as(g, wide)));
+      stack.push_back(new IValue(scratch.as(q, wide)));
+      stack.push_back(new IValue(forEachHead(k, group, wide, scratch)));
+      stack.push_back(new IValue(forEachHead(v, group, wide, scratch)));
+      stack.push_back(new IValue(scratch.as(saved.get(3), wide)));
       stack.push_back(new IValue(saved.get(4)));
       call(Kernels.BACKWARD, stack, bias, wide);
       forQ.copy_(stack.get(0).toTensor());
@@ -138,15 +141,14 @@ final class FlashAttention {
   }
 
   /** [batch, kvHeads, S, D] to [batch, heads, S, D] in a dtype. */
-  private static Tensor forEachHead(Tensor t, long group, ScalarType dtype) {
-    if (group == 1) {
-      return t.to(dtype);
-    }
-    long[] shape = {t.size(0), t.size(2), t.size(1), group, t.size(3)};
-    return t.new_empty(shape, Scope.options(t, dtype))
-        .copy_(t.transpose(1, 2).unsqueeze(3))
-        .flatten(2, 3)
-        .transpose(1, 2);
+  private static Tensor forEachHead(Tensor t, long group, ScalarType dtype, Scratch scratch) {
+    return group == 1
+        ? scratch.as(t, dtype)
+        : scratch
+            .empty(dtype, t, t.size(0), t.size(2), t.size(1), group, t.size(3))
+            .copy_(t.transpose(1, 2).unsqueeze(3))
+            .flatten(2, 3)
+            .transpose(1, 2);
   }
 
   /** The gradient of each head, [batch, heads, S, D], summed into that of its key head. */
