@@ -2,6 +2,7 @@ package espalier.nn;
 
 import static org.bytedeco.pytorch.global.torch.empty_like;
 import static org.bytedeco.pytorch.global.torch.mm_out;
+import static org.bytedeco.pytorch.global.torch.mul_out;
 
 import java.util.ArrayList;
 import java.util.List;
@@ -55,20 +56,45 @@ public final class BranchProduct {
    * @return [T, out] in the dtype of x
    */
   public static Tensor whole(Linear base, Tensor x, List<Tensor> factors, Branch branch) {
-    if (base.quantised() != null || trains(base.weight()) || trains(base.bias())) {
+    return whole(base, x, base.bias(), factors, branch, null);
+  }
+
+  /**
+   * The same with a bias of the caller's, and all of it multiplied before it is rounded: in half
+   * precision a factor so near 1 that it moves no number by a digit would be lost after.
+   *
+   * @param bias [out], in the place of the layer's own, or null for none
+   * @param scale [out] in float32 or wider, without a gradient, or null for none
+   */
+  public static Tensor whole(
+      Linear base,
+      Tensor x,
+      @Nullable Tensor bias,
+      List<Tensor> factors,
+      Branch branch,
+      @Nullable Tensor scale) {
+    if (base.quantised() != null || trains(base.weight()) || trains(bias)) {
       // then it has a backward of its own
-      return into(base.base(x), x, factors, branch);
+      return into(base.withBias(x, bias), x, factors, branch, scale);
     }
     boolean withX = x.requires_grad();
     boolean[] wanted = wanted(factors);
     List<Tensor> inputs = with(List.of(x), factors);
+    List<Tensor> beside = scale == null ? List.of(base.weight()) : List.of(base.weight(), scale);
+    int own = inputs.size();
     return CustomFunction.apply(
         inputs,
-        with(inputs, List.of(base.weight())),
-        () -> value(base, x, base.weight(), base.bias(), (in, y) -> add(branch, in, factors, y)),
+        with(inputs, beside),
+        () -> value(base, x, base.weight(), bias, (in, y) -> add(branch, in, factors, y, scale)),
         (g, saved) ->
             backward(
-                g, saved.subList(0, saved.size() - 1), withX, saved.getLast(), wanted, branch));
+                g,
+                saved.subList(0, own),
+                withX,
+                saved.get(own),
+                saved.size() > own + 1 ? saved.get(own + 1) : null,
+                wanted,
+                branch));
   }
 
   /**
@@ -122,8 +148,12 @@ public final class BranchProduct {
     return y;
   }
 
-  private static void add(Branch branch, Tensor x, List<Tensor> factors, Tensor y) {
+  private static void add(
+      Branch branch, Tensor x, List<Tensor> factors, Tensor y, @Nullable Tensor scale) {
     branch.add(x, cast(factors, x.scalar_type().intern()), y);
+    if (scale != null) {
+      y.mul_(scale);
+    }
   }
 
   /**
@@ -134,6 +164,11 @@ public final class BranchProduct {
    * @return y
    */
   public static Tensor into(Tensor y, Tensor x, List<Tensor> factors, Branch branch) {
+    return into(y, x, factors, branch, null);
+  }
+
+  private static Tensor into(
+      Tensor y, Tensor x, List<Tensor> factors, Branch branch, @Nullable Tensor scale) {
     boolean withX = x.requires_grad();
     boolean[] wanted = wanted(factors);
     try (var _ = new NoGradGuard();
@@ -141,7 +176,7 @@ public final class BranchProduct {
         var _ = new PointerScope()) {
       ScalarType dtype = computed(y);
       Tensor sum = scratch.as(y, dtype);
-      add(branch, scratch.as(x, dtype), factors, sum);
+      add(branch, scratch.as(x, dtype), factors, sum, scale);
       if (dtype != y.scalar_type().intern()) {
         y.copy_(sum);
       }
@@ -150,11 +185,14 @@ public final class BranchProduct {
     return CustomFunction.join(
         y,
         with(List.of(y), saved),
-        saved,
+        scale == null ? saved : with(saved, List.of(scale)),
         (g, kept) -> {
-          List<@Nullable Tensor> own = backward(g, kept, withX, null, wanted, branch);
-          own.addFirst(g);
-          return own;
+          int own = 1 + wanted.length;
+          Tensor before = scale == null ? g : g.mul(kept.get(own)).to(g.scalar_type().intern());
+          List<@Nullable Tensor> all =
+              backward(before, kept.subList(0, own), withX, null, null, wanted, branch);
+          all.addFirst(before);
+          return all;
         });
   }
 
@@ -162,12 +200,14 @@ public final class BranchProduct {
    * The gradients of x and of the factors.
    *
    * @param w the weight beside the branch, or null if the gradient through it goes another way
+   * @param scale what both were multiplied by, or null
    */
   private static List<@Nullable Tensor> backward(
       Tensor g,
       List<Tensor> saved,
       boolean withX,
       @Nullable Tensor w,
+      @Nullable Tensor scale,
       boolean[] wanted,
       Branch branch) {
     ScalarType dtype = computed(g);
@@ -178,6 +218,11 @@ public final class BranchProduct {
     all.add(room);
     try (var scratch = Scratch.frame()) {
       Tensor wide = scratch.as(g, dtype);
+      if (scale != null) {
+        Tensor scaled = scratch.empty(dtype, g, g.shape());
+        mul_out(scaled, wide, scale);
+        wide = scaled;
+      }
       boolean rounds = x.scalar_type().intern() != dtype;
       Tensor dx = room != null && rounds ? scratch.empty(dtype, x, x.shape()) : room;
       if (dx != null) {

@@ -4,6 +4,7 @@ import static espalier.nn.Features.rows;
 import static espalier.nn.Features.shaped;
 import static org.bytedeco.pytorch.global.torch.addmm;
 
+import espalier.nn.BranchProduct;
 import espalier.nn.Init;
 import espalier.nn.Linear;
 import espalier.nn.WeightRows;
@@ -47,7 +48,16 @@ public final class DoraLinear extends LoraLinear {
       return forward(x, layer().base(x));
     }
     Tensor rows = rows(x);
-    Tensor z = layer().withBias(rows, Magnitude.mergedBias(layer()));
+    Tensor bias = Magnitude.mergedBias(layer());
+    if (layer().partition() == null) {
+      var branch = new LoraBranch(scaling());
+      Tensor y =
+          magnitude.within(
+              c -> BranchProduct.whole(layer(), rows, bias, List.of(a(), b()), branch, c),
+              training());
+      return shaped(withBias(y), x);
+    }
+    Tensor z = layer().withBias(rows, bias);
     Tensor u = z.addmm_(hidden(rows), dtyped(b(), z).t(), one(), new Scalar(scaling()));
     return shaped(withBias(magnitude.scale(u, training())), x);
   }

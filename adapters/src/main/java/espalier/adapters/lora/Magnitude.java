@@ -10,6 +10,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.function.DoubleSupplier;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import org.bytedeco.javacpp.PointerScope;
 import org.bytedeco.pytorch.GradMode;
 import org.bytedeco.pytorch.NoGradGuard;
@@ -101,26 +102,61 @@ final class Magnitude implements AutoCloseable {
     return CustomFunction.join(y, List.of(u, m), saved, (g, s) -> backward(g, s, trained));
   }
 
+  /**
+   * The output of a product that multiplies by m / n itself, and the gradient of m.
+   *
+   * @param product from m / n in the shape of m to the output without its bias, joined to a graph
+   * @param training whether the adapter is in training
+   */
+  Tensor within(UnaryOperator<Tensor> product, boolean training) {
+    boolean graph = CustomFunction.needed(List.of(m));
+    if (!graph && !training) {
+      return product.apply(remembered());
+    }
+    if (training) {
+      forget();
+    }
+    Tensor n;
+    Tensor c;
+    try (var _ = new NoGradGuard()) {
+      n = Scope.result(this::lengths);
+      c = factor(n);
+    }
+    Tensor y = product.apply(c);
+    if (!graph) {
+      return y;
+    }
+    Tensor same = y.variable_data();
+    return CustomFunction.join(
+        same,
+        List.of(y, m),
+        List.of(c.mul(n), same),
+        (g, saved) -> Arrays.asList(g, forM(g, saved.get(0), saved.get(1))));
+  }
+
   private List<@Nullable Tensor> backward(Tensor g, List<Tensor> saved, boolean trained) {
-    Tensor c = saved.getFirst();
     Tensor du = g.new_empty(g.sizes());
-    Tensor sum = c.new_zeros(c.sizes());
+    mul_out(du, g, saved.getFirst());
+    return Arrays.asList(du, trained ? forM(g, saved.get(1), saved.get(2)) : null);
+  }
+
+  /**
+   * The gradient of m: the sum over positions of g ⊙ y / m.
+   *
+   * @param kept m as y has it, which is kept from 0
+   */
+  private Tensor forM(Tensor g, Tensor kept, Tensor y) {
+    Tensor sum = kept.new_zeros(kept.sizes());
     long length = Math.max(1, g.size(0));
     long rows = Math.clamp(BLOCK * length / Math.max(1, g.numel()), 1, length);
     for (long from = 0; from < g.size(0); from += rows) {
       try (var _ = new PointerScope()) {
         long count = Math.min(rows, g.size(0) - from);
-        Tensor part = g.narrow(0, from, count);
-        mul_out(du.narrow(0, from, count), part, c);
-        if (trained) {
-          Tensor product =
-              part.to(c.scalar_type().intern()).mul(saved.get(2).narrow(0, from, count));
-          sum.add_(product.sum_to_size(c.sizes()));
-        }
+        Tensor part = g.narrow(0, from, count).to(kept.scalar_type().intern());
+        sum.add_(part.mul(y.narrow(0, from, count)).sum_to_size(kept.sizes()));
       }
     }
-    Tensor dm = trained ? sum.div_(saved.get(1)).to(m.scalar_type().intern()) : null;
-    return Arrays.asList(du, dm);
+    return sum.div_(kept).to(m.scalar_type().intern());
   }
 
   /** The lengths in the shape and, as at the start, to the digits of m. */

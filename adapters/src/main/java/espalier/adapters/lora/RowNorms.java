@@ -6,6 +6,7 @@ import static org.bytedeco.pytorch.global.torch.linalg_vector_norm;
 
 import espalier.nn.HalfPrecision;
 import espalier.nn.Scope;
+import espalier.nn.Scratch;
 import espalier.nn.WeightRows;
 import java.util.function.LongSupplier;
 import java.util.function.Supplier;
@@ -133,7 +134,9 @@ final class RowNorms implements AutoCloseable {
     for (long at = 0; at < all; at += rows) {
       long from = at;
       long length = Math.min(rows, all - at);
-      parts.push_back(Scope.result(() -> body.apply(w.rows(from, length).to(wide))));
+      try (var scratch = Scratch.frame()) {
+        parts.push_back(Scope.result(() -> body.apply(scratch.as(w.rows(from, length), wide))));
+      }
     }
     return cat(parts, 0);
   }
