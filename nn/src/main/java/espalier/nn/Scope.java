@@ -123,7 +123,7 @@ public final class Scope implements AutoCloseable {
   }
 
   /** The same in another dtype. */
-  static Tensor room(ScalarType dtype, Tensor like, long... shape) {
+  public static Tensor room(ScalarType dtype, Tensor like, long... shape) {
     Scope graph = currentGraph();
     // The first run of a checkpointed block keeps its output alone, which would hold a whole block.
     return graph == null || !like.is_cpu() || Recompute.run() == Recompute.Run.FIRST

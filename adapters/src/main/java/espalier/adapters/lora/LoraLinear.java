@@ -10,6 +10,7 @@ import espalier.nn.BranchProduct;
 import espalier.nn.Linear;
 import espalier.nn.Partition;
 import espalier.nn.Scope;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.bytedeco.pytorch.Scalar;
@@ -118,13 +119,17 @@ public class LoraLinear extends Adapter {
 
   @Override
   public Tensor first(Tensor x) {
-    if (getClass() == LoraLinear.class && !dropping() && layer.partition() == null) {
-      List<Tensor> factors = bias == null ? List.of(a, b) : List.of(a, b, bias);
-      return shaped(BranchProduct.whole(layer, rows(x), factors, new LoraBranch(scaling())), x);
+    Tensor rows = rows(x);
+    if (getClass() == LoraLinear.class && layer.partition() == null) {
+      var branch = new LoraBranch(scaling(), dropping() ? dropout : 0);
+      var factors = new ArrayList<>(bias == null ? List.of(a, b) : List.of(a, b, bias));
+      if (dropping()) {
+        factors.add(branch.drawn(rows));
+      }
+      return shaped(BranchProduct.whole(layer, rows, factors, branch), x);
     }
     // The base's fresh product is written into: no temporary of the size of y, and autograd keeps
     // x once, for A.
-    Tensor rows = rows(x);
     Tensor y = layer.base(rows);
     ScalarType dtype = y.scalar_type().intern();
     y.addmm_(hidden(dropped(rows)), b.to(dtype).t(), one(), new Scalar(scaling()));

@@ -53,6 +53,25 @@ class DoraTest {
     return there(adapters.on(name).get("layer"));
   }
 
+  @Test
+  void over_bfloat16_a_magnitude_that_moves_no_digit_by_itself_still_moves_the_output() {
+    double grown = 1.001; // bfloat16 has steps of 1/128 to 1/256 of a number
+    var draw = new Tree.Draw(5);
+    var layer = new Linear(draw.normal(64, 32).to(ScalarType.BFloat16), null);
+    Adapters adapters = on(layer);
+    adapters.attach("default", config().build(), 1);
+    Tensor x = draw.normal(200, 32).to(ScalarType.BFloat16);
+    Tensor before = layer.base(x.to(ScalarType.BFloat16)).to(ScalarType.Float);
+    try (var _ = new NoGradGuard()) {
+      there(adapter(adapters, "default").parameters().get(Magnitude.NAME)).mul_(new Scalar(grown));
+    }
+
+    Tensor after = layer.forward(x).to(ScalarType.Float);
+
+    double ratio = after.mul(before).sum().item_double() / before.mul(before).sum().item_double();
+    assertThat(ratio).isBetween(1.0005, 1.0015);
+  }
+
   /** Moves what is trained away from the start, the magnitude by a little. */
   private static void train(Adapters adapters, String name, long seed) {
     var draw = new Tree.Draw(seed);

@@ -38,6 +38,8 @@ import org.bytedeco.pytorch.global.torch;
 import org.bytedeco.pytorch.global.torch.ScalarType;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.RegisterExtension;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class LoraTest {
 
@@ -140,6 +142,50 @@ class LoraTest {
     Tensor scaled = dropped.gt(new Scalar(0)).to(ScalarType.Float).mul(new Scalar(1 / (1 - p)));
     assertThat(gap(dropped, scaled)).isLessThan(1e-5);
     assertThat(whole.equal(x)).isTrue();
+  }
+
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void dropout_draws_as_libtorch_does_and_has_the_gradients_of_its_formula(boolean biased) {
+    double p = 0.4;
+    var layer = new Linear(draw.normal(6, 8), draw.normal(6));
+    var lora =
+        (LoraLinear) unset().dropout(p).loraBias(biased).build().create(layer, "l", Init.shared(1));
+    Tensor x = draw.normal(5, 8).set_requires_grad(true);
+    Tensor g = draw.normal(5, 6);
+    lora.parameters().values().forEach(parameter -> parameter.set_requires_grad(true));
+    lora.train(true);
+
+    torch.manual_seed(3);
+    Tensor seen = torch.dropout(x, p, true);
+    Tensor branch = seen.mm(lora.a().t()).mm(lora.b().t());
+    Tensor bias = lora.bias();
+    Tensor whole = bias == null ? branch : branch.add(bias);
+    Tensor want = layer.base(x).add(whole.mul(new Scalar(lora.scaling())));
+    want.mul(g).sum().backward();
+    Map<String, Tensor> wanted = gradients(x, lora);
+    torch.manual_seed(3);
+    Tensor got = lora.first(x);
+    got.mul(g).sum().backward();
+    Map<String, Tensor> found = gradients(x, lora);
+
+    assertThat(gap(got, want)).isLessThan(1e-5);
+    assertThat(found.keySet()).isEqualTo(wanted.keySet());
+    found.forEach(
+        (name, tensor) -> assertThat(gap(tensor, there(wanted.get(name)))).isLessThan(1e-4));
+  }
+
+  private static Map<String, Tensor> gradients(Tensor x, Adapter lora) {
+    var all = new LinkedHashMap<String, Tensor>();
+    all.put("x", x.grad().clone());
+    x.mutable_grad().reset();
+    lora.parameters()
+        .forEach(
+            (name, parameter) -> {
+              all.put(name, parameter.grad().clone());
+              parameter.mutable_grad().reset();
+            });
+    return all;
   }
 
   @Test
